@@ -1,0 +1,58 @@
+"""What a potential is: a pytree that turns a graph into free energies in kJ/mol."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from meanforce.graph import Graph, frame_sum
+
+
+class Potential(eqx.Module):
+    """A(R; T, lambda) in kJ/mol. Subclasses are final; what they are made of is their fields."""
+
+    @property
+    @abc.abstractmethod
+    def cutoffs(self) -> tuple[float, ...]:
+        """The neighbour lists it reads, in nm; empty for bonded terms."""
+
+    @abc.abstractmethod
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        """The free energy, divided among the beads."""
+
+    def energy(self, graph: Graph) -> Float[Array, "frames"]:
+        """The free energy of each frame. Terms with a cheaper gradient for the sum override it."""
+        return frame_sum(graph, self.energies(graph))
+
+
+class Design(NamedTuple):
+    """Rows of a linear model: each basis function with its derivatives, for every label at once.
+
+    With coefficients c the model's free energy is `energy @ c`, its forces `forces @ c` and its virial
+    -dA/d(ln L) `virial @ c`.
+    """
+
+    energy: Float[Array, "frames k"]
+    forces: Float[Array, "beads 3 k"]
+    virial: Float[Array, "frames k"]
+
+
+class LinearPotential(Potential):
+    """A = sum_k c_k phi_k(R): the fit is a linear problem and has a closed form."""
+
+    coefficients: eqx.AbstractVar[Float[Array, "k"]]
+
+    @abc.abstractmethod
+    def design(self, graph: Graph) -> Design:
+        """Every basis function with its derivatives, independent of the coefficients."""
+
+    @abc.abstractmethod
+    def with_coefficients(self, coefficients: Float[Array, "k"]) -> LinearPotential:
+        """The same potential with other coefficients."""
+
+    @abc.abstractmethod
+    def basis_names(self) -> tuple[str, ...]:
+        """One readable name per coefficient, for reports on what the data determine."""
