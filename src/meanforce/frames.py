@@ -46,7 +46,7 @@ class Frames:
             "positions": (n, particles, 3),
             "box": (n, 3, 3),
             "forces": (n, particles, 3),
-            **{name: (n,) for name in ("energy", "virial", "temperature", "weights", "time", "trajectory")},
+            **dict.fromkeys(("energy", "virial", "temperature", "weights", "time", "trajectory"), (n,)),
         }
         for name, shape in expected.items():
             value = getattr(self, name)
