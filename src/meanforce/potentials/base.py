@@ -6,7 +6,8 @@ import abc
 from typing import NamedTuple
 
 import equinox as eqx
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from meanforce.graph import Graph, frame_sum
 
@@ -40,6 +41,18 @@ class Design(NamedTuple):
     virial: Float[Array, "frames k"]
 
 
+class Penalty(NamedTuple):
+    """How rough one term is: the quadratic form c.matrix.c of the coefficients from `start` on.
+
+    Its strength is no part of it: the fit finds one for every penalty from the data, and where the data
+    say nothing the smoothest continuation is left.
+    """
+
+    name: str
+    start: int
+    matrix: Float[np.ndarray, "m m"]
+
+
 class LinearPotential(Potential):
     """A = sum_k c_k phi_k(R): the fit is a linear problem and has a closed form."""
 
@@ -56,3 +69,17 @@ class LinearPotential(Potential):
     @abc.abstractmethod
     def basis_names(self) -> tuple[str, ...]:
         """One readable name per coefficient, for reports on what the data determine."""
+
+    def penalties(self) -> tuple[Penalty, ...]:
+        """What a fit keeps small, on disjoint runs of coefficients; splines override it with their curvature."""
+        size = self.coefficients.shape[0]
+        return (Penalty("coefficients", 0, np.eye(size)),) if size else ()
+
+    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> LinearPotential:
+        """Keeps A rising towards short distances where no data determine the coefficients.
+
+        `step` is the least rise in kJ/mol from one coefficient to the next. Terms that cannot collapse
+        return themselves; pair terms override it.
+        """
+        del determined, step
+        return self
