@@ -1,0 +1,329 @@
+"""Neighbour lists by cells, compiled: every periodic image, any box, several cut-offs in one pass.
+
+Half of the stencil is visited and both rows of a pair are filled at once, so the place of the reverse pair is
+known without a search. Beads need not lie in the box: images refer to `positions - home @ box`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from jaxtyping import Float, Int
+
+#: Lattice vectors have components from -IMAGE_RANGE to IMAGE_RANGE; the code FAR marks an unused slot.
+IMAGE_RANGE = 3
+SIDE = 2 * IMAGE_RANGE + 1
+FAR = SIDE**3
+#: What `needed` says when there is no list: coordinates that are not finite, or a box that is too small.
+IMPOSSIBLE = 2**30
+
+#: Cells are this fraction of the longest cut-off (by measurement at liquid densities).
+_CELLS_PER_CUTOFF = 2.0
+_FARTHEST_HOME = 1e8
+
+_fast = numba.njit(cache=True, nogil=True)
+
+
+class Rows(NamedTuple):
+    """The neighbours of every bead within one cut-off; see `meanforce.graph.Neighbours`."""
+
+    index: Int[np.ndarray, "beads capacity"]
+    image: Int[np.ndarray, "beads capacity"]
+    slot: Int[np.ndarray, "beads capacity"]
+    needed: int
+
+
+class Exclusions(NamedTuple):
+    """Pairs to skip: the partners of bead i are `partner[start[i]:start[i + 1]]`."""
+
+    start: Int[np.ndarray, "beads+1"]
+    partner: Int[np.ndarray, "partners"]
+
+
+def exclusions(beads: int, pairs: Int[np.ndarray, "pairs 2"] | None) -> Exclusions:
+    """Sorts excluded pairs by bead."""
+    if pairs is None or not len(pairs):
+        return Exclusions(np.zeros(beads + 1, np.int32), np.zeros(0, np.int32))
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    both = both[np.lexsort((both[:, 1], both[:, 0]))]
+    start = np.concatenate([[0], np.cumsum(np.bincount(both[:, 0], minlength=beads))])
+    return Exclusions(start.astype(np.int32), both[:, 1].astype(np.int32))
+
+
+def build(
+    positions: Float[np.ndarray, "beads 3"],
+    box: Float[np.ndarray, "frames 3 3"] | None,
+    start: Int[np.ndarray, "frames+1"],
+    cutoffs: Sequence[float],
+    capacities: Sequence[int],
+    excluded: Exclusions | None = None,
+) -> tuple[tuple[Rows, ...], Int[np.ndarray, "beads 3"]]:
+    """One list per cut-off (ascending) for disjoint frames, and the cell of the lattice each bead is in.
+
+    Frame f holds the beads start[f] to start[f + 1]. An excluded pair is left out in its nearest image
+    only; its other images are neighbours like any others. Pairs beyond the capacity of a row are dropped
+    and counted: the list is valid if `needed` is at most the capacity.
+    """
+    beads = len(positions)
+    cutoffs = np.asarray(cutoffs, np.float64)
+    capacities = np.asarray(capacities, np.int64)
+    if (np.diff(cutoffs) < 0).any() or not (cutoffs > 0).all():
+        raise ValueError(f"cut-offs must be positive and ascending, not {cutoffs.tolist()}")
+    excluded = excluded or exclusions(beads, None)
+    offsets = np.concatenate([[0], np.cumsum(capacities)]) * beads
+    out = np.empty((3, offsets[-1]), np.int32)
+    counts = np.zeros((len(cutoffs), beads), np.int32)
+    home = np.zeros((beads, 3), np.int32)
+    periodic = box is not None
+    cells = np.asarray(box if periodic else np.zeros((len(start) - 1, 3, 3)), np.float64)
+    lists = (cutoffs, capacities, offsets, counts, out)
+    ok = _build(np.asarray(positions, np.float64), cells, periodic, np.asarray(start), lists, excluded, home)
+    rows = []
+    for k, capacity in enumerate(capacities):
+        index, image, slot = out[:, offsets[k] : offsets[k + 1]].reshape(3, beads, capacity)
+        needed = int(counts[k].max(initial=0)) if ok else IMPOSSIBLE
+        rows.append(Rows(index, image, slot, needed))
+    return tuple(rows), home
+
+
+def smallest_height(box: Float[np.ndarray, "frames 3 3"]) -> float:
+    """The smallest distance between opposite faces of the boxes."""
+    return float((1 / np.linalg.norm(np.linalg.inv(box), axis=-2)).min())
+
+
+@_fast
+def _build(positions, box, periodic, start, lists, excluded, home):
+    """All frames; False if some frame cannot have a list, and its rows (with all others) are empty."""
+    ok = True
+    for f in range(len(start) - 1):
+        first, last = start[f], start[f + 1]
+        if last == first:
+            continue
+        grid = _grid(positions[first:last], box[f], periodic, lists[0][-1])
+        if not grid[0]:
+            ok = False
+            continue
+        sorted_beads = _sort(positions[first:last], box[f], periodic, grid, home[first:last])
+        _visit(sorted_beads, box[f], periodic, grid, first, lists, excluded)
+    if not ok:
+        lists[3][:] = 0
+    _pad(lists)
+    return ok
+
+
+@_fast
+def _grid(positions, box, periodic, cutoff):
+    """Whether a list is possible, the number of cells, their widths, the origin, the inverse box."""
+    origin, width, inverse = np.zeros(3), np.zeros(3), np.zeros((3, 3))
+    number = np.ones(3, np.int64)
+    bad = (False, number, width, origin, inverse)
+    for i in range(len(positions)):
+        for k in range(3):
+            if not np.isfinite(positions[i, k]):
+                return bad
+    if periodic:
+        if not abs(np.linalg.det(box)) > 0.0:
+            return bad
+        inverse = np.linalg.inv(box)
+        for k in range(3):
+            width[k] = 1.0 / np.sqrt((inverse[:, k] ** 2).sum())
+            if not cutoff <= IMAGE_RANGE * width[k]:
+                return bad
+    else:
+        for k in range(3):
+            origin[k] = positions[:, k].min()
+            width[k] = positions[:, k].max() - origin[k] + 1e-6 * cutoff
+            inverse[k, k] = 1.0 / width[k]
+    most = 4.0 * len(positions) + 8.0
+    for k in range(3):
+        number[k] = max(1, int(min(_CELLS_PER_CUTOFF * width[k] / cutoff, most)))
+    while number[0] * number[1] * number[2] > most:
+        k = np.argmax(number)
+        number[k] = (number[k] + 1) // 2
+    return True, number, width / number, origin, inverse
+
+
+@_fast
+def _sort(positions, box, periodic, grid, home):
+    """Beads wrapped and ordered by cell: their order, coordinates, and where each cell starts."""
+    _, number, _, origin, inverse = grid
+    n = len(positions)
+    cell = np.empty(n, np.int64)
+    wrapped = np.empty((3, n))
+    begin = np.zeros(number[0] * number[1] * number[2] + 1, np.int64)
+    for i in range(n):
+        c = 0
+        for k in range(3):
+            s = 0.0
+            for m in range(3):
+                s += (positions[i, m] - origin[m]) * inverse[m, k]
+            if periodic:
+                h = np.floor(s)
+                home[i, k] = int(h)
+                s -= h
+            c = c * number[k] + min(max(int(s * number[k]), 0), number[k] - 1)
+        for m in range(3):
+            wrapped[m, i] = positions[i, m]
+            for k in range(3):
+                wrapped[m, i] -= home[i, k] * box[k, m]
+        cell[i] = c
+        begin[c + 1] += 1
+    begin = np.cumsum(begin)
+    order, place = np.empty(n, np.int64), begin[:-1].copy()
+    coordinates = np.empty((3, n))
+    for i in range(n):
+        p = place[cell[i]]
+        place[cell[i]] += 1
+        order[p] = i
+        coordinates[:, p] = wrapped[:, i]
+    return order, coordinates, begin
+
+
+@_fast
+def _visit(sorted_beads, box, periodic, grid, first, lists, excluded):
+    """Walks over half of the stencil of every cell, in runs along the third axis."""
+    begin = sorted_beads[2]
+    _, number, width, _, _ = grid
+    cutoff = lists[0][-1]
+    reach = np.ceil(cutoff / width - 1e-12).astype(np.int64)
+    if not periodic:
+        reach = np.minimum(reach, number - 1)
+    diagonal = (not periodic) or (np.abs(box).sum() == np.abs(np.diag(box)).sum())
+    work = (np.empty(len(sorted_beads[0])), np.empty(len(sorted_beads[0]), np.int64))
+    single = (not periodic) or (width * number).min() > 2 * cutoff
+    for dx in range(reach[0] + 1):
+        for dy in range(-reach[1] if dx > 0 else 0, reach[1] + 1):
+            gap = (max(dx - 1, 0) * width[0]) ** 2 + (max(abs(dy) - 1, 0) * width[1]) ** 2
+            if diagonal and gap > cutoff**2:
+                continue
+            far = reach[2]
+            if diagonal:
+                far = min(far, int(np.ceil(np.sqrt(cutoff**2 - gap) / width[2])))
+            near = 0 if dx == 0 and dy == 0 else -far
+            for cx in range(number[0]):
+                for cy in range(number[1]):
+                    x, y = cx + dx, cy + dy
+                    sx, sy = x // number[0], y // number[1]
+                    if not periodic and (sx != 0 or sy != 0):
+                        continue
+                    here = (cx * number[1] + cy) * number[2]
+                    there = ((x - sx * number[0]) * number[1] + y - sy * number[1]) * number[2]
+                    if begin[here] == begin[here + number[2]] or begin[there] == begin[there + number[2]]:
+                        continue
+                    column = (here, there, near, far, sx, sy)
+                    _column(column, number[2], sorted_beads, box, periodic, first, lists, excluded, work, single)
+
+
+@_fast
+def _column(column, cells, sorted_beads, box, periodic, first, lists, excluded, work, single):
+    """Pairs of two columns of cells, one shift of the box along the third axis at a time."""
+    here, there, near, far, sx, sy = column
+    begin = sorted_beads[2]
+    for c in range(cells):
+        a, b = begin[here + c], begin[here + c + 1]
+        if a == b:
+            continue
+        low, high = c + near, c + far
+        if not periodic:
+            low, high = max(low, 0), min(high, cells - 1)
+        for sz in range(low // cells, high // cells + 1):
+            left, right = max(low - sz * cells, 0), min(high - sz * cells, cells - 1)
+            p, q = begin[there + left], begin[there + right + 1]
+            if p == q:
+                continue
+            own = near == 0 and sz == 0
+            _pairs((a, b, p, q), own, (sx, sy, sz), sorted_beads, box, first, lists, excluded, work, single)
+
+
+@_fast
+def _pairs(span, own, shift, sorted_beads, box, first, lists, excluded, work, single):
+    """Pairs of the beads a to b with the beads p to q under one lattice shift."""
+    order, coordinates, _ = sorted_beads
+    squared, hits = work
+    a, b, p, q = span
+    x, y, z = coordinates[0], coordinates[1], coordinates[2]
+    sx = shift[0] * box[0, 0] + shift[1] * box[1, 0] + shift[2] * box[2, 0]
+    sy = shift[0] * box[0, 1] + shift[1] * box[1, 1] + shift[2] * box[2, 1]
+    sz = shift[0] * box[0, 2] + shift[1] * box[1, 2] + shift[2] * box[2, 2]
+    code = ((shift[0] + IMAGE_RANGE) * SIDE + shift[1] + IMAGE_RANGE) * SIDE + shift[2] + IMAGE_RANGE
+    limit = lists[0][-1] ** 2
+    barred = len(excluded[1]) > 0
+    for i in range(a, b):
+        low = i + 1 if own else p
+        xi, yi, zi = x[i] - sx, y[i] - sy, z[i] - sz
+        for j in range(low, q):
+            squared[j] = (x[j] - xi) ** 2 + (y[j] - yi) ** 2 + (z[j] - zi) ** 2
+        found = 0
+        for j in range(low, q):
+            hits[found] = j
+            found += squared[j] <= limit
+        for h in range(found):
+            j = hits[h]
+            one, two = first + order[i], first + order[j]
+            if barred and _is_excluded(excluded, one, two) and (
+                single or _is_nearest(x[j] - xi, y[j] - yi, z[j] - zi, box)
+            ):  # fmt: skip
+                continue
+            _append(lists, one, two, code, squared[j])
+
+
+@_fast
+def _append(lists, one, two, code, squared):
+    """Enters a pair in both rows of every list that reaches it; a pair that does not fit is only counted."""
+    cutoffs, capacities, offsets, counts, out = lists
+    for k in range(len(cutoffs) - 1, -1, -1):
+        if squared > cutoffs[k] ** 2:
+            return
+        capacity = capacities[k]
+        i = counts[k, one]
+        counts[k, one] += 1
+        j = counts[k, two]
+        counts[k, two] += 1
+        here, there = offsets[k] + one * capacity + i, offsets[k] + two * capacity + j
+        fits = i < capacity and j < capacity
+        if i < capacity:
+            out[0, here] = two if fits else one
+            out[1, here] = code if fits else FAR
+            out[2, here] = j if fits else i
+        if j < capacity:
+            out[0, there] = one if fits else two
+            out[1, there] = FAR - 1 - code if fits else FAR
+            out[2, there] = i if fits else j
+
+
+@_fast
+def _pad(lists):
+    """Unused slots point at the bead itself, far away."""
+    _, capacities, offsets, counts, out = lists
+    for k in range(len(capacities)):
+        for i in range(counts.shape[1]):
+            for s in range(counts[k, i], capacities[k]):
+                at = offsets[k] + i * capacities[k] + s
+                out[0, at], out[1, at], out[2, at] = i, FAR, s
+
+
+@_fast
+def _is_excluded(excluded, one, two):
+    start, partner = excluded
+    for k in range(start[one], start[one + 1]):  # noqa: SIM110
+        if partner[k] == two:
+            return True
+    return False
+
+
+@_fast
+def _is_nearest(x, y, z, box):
+    """Whether no lattice vector makes the displacement shorter."""
+    squared = (x * x + y * y + z * z) * (1 - 1e-12)
+    for a in range(-IMAGE_RANGE, IMAGE_RANGE + 1):
+        for b in range(-IMAGE_RANGE, IMAGE_RANGE + 1):
+            for c in range(-IMAGE_RANGE, IMAGE_RANGE + 1):
+                u = x + a * box[0, 0] + b * box[1, 0] + c * box[2, 0]
+                v = y + a * box[0, 1] + b * box[1, 1] + c * box[2, 1]
+                w = z + a * box[0, 2] + b * box[1, 2] + c * box[2, 2]
+                if u * u + v * v + w * w < squared:
+                    return False
+    return True
