@@ -83,11 +83,3 @@ class LinearPotential(Potential):
         """
         del determined, step
         return self
-
-    def penalties(self) -> tuple[Float[Array, "k k"], ...]:
-        """Quadratic forms of a smoothness prior, exp(-sum_t strength_t c.P_t.c / 2): one for each term of the model.
-
-        Terms differ in scale, so the fit chooses one strength for each. Where the data say nothing, the forms
-        decide how the function goes on; splines override this plain ridge by their roughness.
-        """
-        return (jnp.eye(self.coefficients.shape[0]),)
