@@ -18,7 +18,8 @@ class Topology:
 
     `species` names the type of each particle; potentials see the index into `types`, the sorted names.
     Non-bonded terms skip pairs that are at most `exclude` bonds apart; pairs exactly three bonds apart
-    are listed in `pairs14` when they are not excluded, and scaled by `scale14`.
+    are listed in `pairs14` when they are not excluded, and scaled by `scale14`. `residues` are residue names;
+    `residue_ids` number the residues (unset: a new one wherever the residue name or the molecule changes).
     """
 
     species: tuple[str, ...]
@@ -26,6 +27,7 @@ class Topology:
     names: tuple[str, ...] = ()
     molecules: np.ndarray | None = None
     residues: tuple[str, ...] = ()
+    residue_ids: np.ndarray | None = None
     bonds: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     dihedrals: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.int32))
@@ -69,6 +71,11 @@ class Topology:
         put("names", tuple(self.names) or self.species)
         put("molecules", _molecules(n, self.bonds) if self.molecules is None else np.asarray(self.molecules, np.int32))
         put("residues", tuple(self.residues) or ("MOL",) * n)
+        ids = _residue_ids(self.residues, self.molecules) if self.residue_ids is None else self.residue_ids
+        put("residue_ids", np.asarray(ids, np.int32))
+        for name in ("names", "residues", "molecules", "residue_ids"):
+            if len(getattr(self, name)) != n:
+                raise ValueError(f"{name}: {n} particles need {n} values, not {len(getattr(self, name))}")
 
     def __len__(self) -> int:
         return len(self.species)
@@ -105,7 +112,7 @@ class Topology:
     def to_json(self) -> str:
         data = {
             "species": self.species, "masses": self.masses.tolist(), "names": self.names,
-            "molecules": self.molecules.tolist(), "residues": self.residues,
+            "molecules": self.molecules.tolist(), "residues": self.residues, "residue_ids": self.residue_ids.tolist(),
             **{name: getattr(self, name).tolist() for name in _BONDED},
             "exclude": self.exclude, "scale14": self.scale14,
         }  # fmt: skip
@@ -146,6 +153,11 @@ class Topology:
                 seen |= shell
             pairs |= {(start, j) for j in seen if j > start}
         return np.array(sorted(pairs), np.int32).reshape(-1, 2)
+
+
+def _residue_ids(residues: tuple[str, ...], molecules: np.ndarray) -> np.ndarray:
+    new = [i == 0 or residues[i] != residues[i - 1] or molecules[i] != molecules[i - 1] for i in range(len(residues))]
+    return np.cumsum(new) - 1
 
 
 def _molecules(n: int, bonds: np.ndarray) -> np.ndarray:
