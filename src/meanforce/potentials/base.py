@@ -54,7 +54,7 @@ class Penalty(NamedTuple):
 
 
 class LinearPotential(Potential):
-    """A = sum_k c_k phi_k(R): the fit is a linear problem and has a closed form."""
+    """A = fixed + sum_k c_k phi_k(R): the fit is a linear problem and has a closed form."""
 
     coefficients: eqx.AbstractVar[Float[Array, "k"]]
 
@@ -69,6 +69,11 @@ class LinearPotential(Potential):
     @abc.abstractmethod
     def basis_names(self) -> tuple[str, ...]:
         """One readable name per coefficient, for reports on what the data determine."""
+
+    @property
+    def fixed(self) -> Potential | None:
+        """A prior under the basis that is not fitted: in `energies`, not in `design`. A fit subtracts it from labels."""
+        return None
 
     def penalties(self) -> tuple[Penalty, ...]:
         """What a fit keeps small, on disjoint runs of coefficients; splines override it with their curvature."""
