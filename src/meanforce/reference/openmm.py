@@ -1,0 +1,223 @@
+"""Atomistic reference data from OpenMM: one recipe, a list of temperatures, safe against a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from meanforce.data.writer import Writer
+from meanforce.reference.engine import BrokenSimulation, Engine, choose_platform, provenance
+from meanforce.reference.systems import System
+
+
+class ReferenceRun(BaseModel):
+    """An atomistic simulation to learn from: canonical (NVT) or at constant pressure (NPT), Langevin dynamics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    system: System = Field(description="what is simulated: argon, water or alanine-dipeptide, with its options")
+    temperatures: tuple[float, ...] = Field(min_length=1, description="temperatures (K), one run each")
+    pressure: float | None = Field(None, description="pressure (bar) of a Monte Carlo barostat; none: constant volume")
+    time: float = Field(gt=0, description="time that is recorded at each temperature (ps)")
+    interval: float = Field(1.0, gt=0, description="time between stored frames (ps)")
+    equilibration: float = Field(100.0, ge=0, description="time before the recording starts (ps)")
+    timestep: float | None = Field(None, gt=0, description="time step (ps); none: what suits the system and interval")
+    friction: float = Field(1.0, gt=0, description="Langevin friction (1/ps)")
+    seed: int = Field(1, ge=0, description="seed of every random number of the run")
+    virial: bool = Field(True, description="store the molecular virial of periodic systems (two energies a frame)")
+    precision: Literal["single", "double"] = Field("single", description="of stored positions and forces")
+    platform: Literal["auto", "Reference", "CPU", "CUDA", "HIP", "OpenCL"] = Field("auto", description="OpenMM's")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ReferenceRun:
+        for temperature in self.temperatures:
+            if not 0 < temperature < math.inf:
+                raise ValueError(f"temperatures are in K and positive, not {temperature:g}")
+        if len(set(self.temperatures)) < len(self.temperatures):
+            raise ValueError(f"a temperature stands twice in {self.temperatures}; give each once and a longer time")
+        if self.pressure is not None and not self.system.periodic:
+            raise ValueError("there is no pressure without a periodic box; leave pressure out")
+        _steps(self.interval, self.step, "interval")
+        _whole(self.time, self.interval, "time")
+        return self
+
+    @property
+    def step(self) -> float:
+        """The time step in ps: as given, or the system's own, shortened until an interval holds a whole number."""
+        if self.timestep is not None:
+            return self.timestep
+        return self.interval / math.ceil(self.interval / self.system.timestep * (1 - 1e-9))
+
+    @property
+    def frames(self) -> int:
+        """Frames at each temperature."""
+        return _whole(self.time, self.interval, "time")
+
+
+class Progress(NamedTuple):
+    """How far a run is. `remaining` is in seconds of real time, unknown (None) at first."""
+
+    fraction: float
+    remaining: float | None
+    temperature: float
+    phase: Literal["equilibration", "production"]
+    frames: int
+
+
+class Watcher(Protocol):
+    def __call__(self, progress: Progress) -> None: ...
+
+
+def run(
+    recipe: ReferenceRun,
+    path: str | Path,
+    *,
+    resume: bool = False,
+    threads: int | None = None,
+    watcher: Watcher | None = None,
+    commit_seconds: float = 20.0,
+) -> Path:
+    """Runs the recipe and writes a data set of atoms at `path`.
+
+    Every `commit_seconds` of real time the frames so far and the engine's checkpoint are put on the disk in one
+    indivisible step. After a kill, `resume=True` continues from there: the time axis has no gap and no repeat,
+    and the trajectory is bit for bit that of an undisturbed run on OpenMM's Reference platform, and an equally
+    valid one on the others, which add forces up in another order.
+    """
+    system = recipe.system.build()
+    platform = choose_platform(recipe.platform, system)
+    schedule = _Schedule.of(recipe)
+    with Writer(path, system.topology, provenance=provenance(recipe, system, platform), resume=resume) as writer:
+        clock = _Clock(schedule, watcher, commit_seconds)
+        place = _Place.unpack(writer.state) if writer.state is not None else _Place()
+        while place.leg < len(recipe.temperatures):
+            engine = Engine.create(recipe, system, place.leg, platform, threads)
+            if place.checkpoint:
+                engine.restore(place.checkpoint)
+            else:
+                engine.start()
+            place = _run_leg(engine, place, schedule, writer, clock)
+    return Path(path)
+
+
+def _run_leg(engine: Engine, place: _Place, schedule: _Schedule, writer: Writer, clock: _Clock) -> _Place:
+    """One temperature, from wherever it stands to its end."""
+    for steps, frame in schedule.after(place.steps):
+        try:
+            engine.integrate(steps)
+        except BrokenSimulation as error:
+            raise BrokenSimulation(
+                f"{error} The last good frame is number {writer.frames - 1} of {writer.path}"
+            ) from error
+        if frame is not None:
+            writer.append(engine.frame(time=(frame + 1) * schedule.interval))
+        place = replace(place, steps=place.steps + steps)
+        clock.tick(place, engine.temperature)
+        if clock.due():
+            writer.commit(replace(place, checkpoint=engine.checkpoint()).pack())
+            clock.committed()
+    place = _Place(leg=place.leg + 1)
+    writer.commit(place.pack())
+    return place
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run stands: which temperature, how many steps into it, and the engine's checkpoint there."""
+
+    leg: int = 0
+    steps: int = 0
+    checkpoint: bytes = b""
+
+    def pack(self) -> bytes:
+        return json.dumps({"leg": self.leg, "steps": self.steps}).encode() + b"\n" + self.checkpoint
+
+    @staticmethod
+    def unpack(state: bytes) -> _Place:
+        head, _, checkpoint = state.partition(b"\n")
+        return _Place(**json.loads(head), checkpoint=checkpoint)
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """The steps of each temperature: equilibration in pieces, then one piece a frame."""
+
+    equilibration: int
+    stride: int
+    frames: int
+    interval: float
+    legs: int
+
+    @staticmethod
+    def of(recipe: ReferenceRun) -> _Schedule:
+        stride = _steps(recipe.interval, recipe.step, "interval")
+        equilibration = round(recipe.equilibration / recipe.step)
+        return _Schedule(equilibration, stride, recipe.frames, recipe.interval, len(recipe.temperatures))
+
+    @property
+    def leg_steps(self) -> int:
+        return self.equilibration + self.frames * self.stride
+
+    def after(self, done: int) -> Iterator[tuple[int, int | None]]:
+        """Pieces (steps, number of the frame at their end or None) that follow the first `done` steps."""
+        while done < self.leg_steps:
+            if done < self.equilibration:
+                steps, frame = min(self.stride, self.equilibration - done), None
+            else:
+                steps, frame = self.stride, (done - self.equilibration) // self.stride
+            yield steps, frame
+            done += steps
+
+
+class _Clock:
+    """Tells the watcher how far it is and when to commit; knows nothing of the physics."""
+
+    def __init__(self, schedule: _Schedule, watcher: Watcher | None, commit_seconds: float):
+        self._schedule, self._watcher, self._commit_seconds = schedule, watcher, commit_seconds
+        self._started: tuple[float, int] | None = None
+        self._last_commit = time.monotonic()
+
+    def tick(self, place: _Place, temperature: float) -> None:
+        now, schedule = time.monotonic(), self._schedule
+        done = place.leg * schedule.leg_steps + place.steps
+        total = schedule.legs * schedule.leg_steps
+        # the first piece also pays for building the context: speed counts from its end
+        self._started = self._started or (now, done)
+        if self._watcher is None:
+            return
+        since, at = self._started
+        remaining = (now - since) / (done - at) * (total - done) if done > at else None
+        recorded = max(place.steps - schedule.equilibration, 0) // schedule.stride
+        phase = "equilibration" if place.steps <= schedule.equilibration and recorded == 0 else "production"
+        self._watcher(Progress(done / total, remaining, temperature, phase, place.leg * schedule.frames + recorded))
+
+    def due(self) -> bool:
+        return time.monotonic() - self._last_commit >= self._commit_seconds
+
+    def committed(self) -> None:
+        self._last_commit = time.monotonic()
+
+
+def _whole(value: float, unit: float, name: str) -> int:
+    count = round(value / unit)
+    if count < 1 or not math.isclose(count * unit, value, rel_tol=1e-6):
+        raise ValueError(f"{name} of {value:g} ps is no whole number of intervals of {unit:g} ps")
+    return count
+
+
+def _steps(interval: float, step: float, name: str) -> int:
+    count = round(interval / step)
+    if count < 1 or not np.isclose(count * step, interval, rtol=1e-6):
+        nearest = max(count, 1) * step
+        raise ValueError(
+            f"{name} of {interval:g} ps is no whole number of time steps of {step:.6g} ps; {nearest:.6g} ps would be"
+        )
+    return count
