@@ -55,8 +55,8 @@ def build(positions, box, cutoffs, capacity=400, start=None, pairs=None):
 @pytest.mark.parametrize("box", [CUBE, SKEW, GENERAL, None], ids=["cube", "skew", "general", "none"])
 def test_same_pairs_as_vesin(box):
     rng = np.random.default_rng(1)
-    positions = rng.uniform(-2, 5, (300, 3)) if box is None else rng.uniform(-1, 2, (300, 3)) @ box
-    for cutoff in (0.6, 1.1, 2.9):
+    positions = rng.uniform(-2, 5, (150, 3)) if box is None else rng.uniform(-1, 2, (150, 3)) @ box
+    for cutoff in (0.6, 2.2):
         (rows,), home = build(positions, box, [cutoff], 1500)
         search = NeighborList(cutoff=cutoff, full_list=True)
         i, j, s = search.compute(positions, np.zeros((3, 3)) if box is None else box, box is not None, "ijS")

@@ -22,7 +22,8 @@ IMPOSSIBLE = 2**30
 
 #: One cell per cut-off: fewer, longer runs are faster than fewer candidates (measured at liquid densities).
 _CELLS_PER_CUTOFF = 1.0
-_FARTHEST_HOME = 1e8
+#: Coordinates beyond this many cut-offs would overflow the integers that count boxes.
+_FARTHEST = 1e8
 
 _fast = numba.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -122,7 +123,7 @@ def _grid(positions, box, periodic, cutoff):
     bad = (False, number, width, origin, inverse)
     for i in range(len(positions)):
         for k in range(3):
-            if not np.isfinite(positions[i, k]):
+            if not abs(positions[i, k]) < _FARTHEST * cutoff:
                 return bad
     if periodic:
         if not abs(np.linalg.det(box)) > 0.0:
