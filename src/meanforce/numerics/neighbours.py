@@ -236,7 +236,7 @@ def _column(column, cells, sorted_beads, box, periodic, rules, lists, work):
             p, q = begin[there + left], begin[there + right + 1]
             if p == q:
                 continue
-            own = near == 0 and sz == 0
+            own = here == there and sx == 0 and sy == 0 and sz == 0
             _pairs((a, b, p, q), own, (sx, sy, sz), sorted_beads, box, rules, lists, work)
 
 
