@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import Array, Float
 
 from meanforce.data.dataset import Dataset
 from meanforce.ensemble import State
+from meanforce.frames import Frames
+from meanforce.potentials.base import Design, Potential
+from meanforce.topology import Topology
 
 
 class Equations(NamedTuple):
@@ -18,20 +22,34 @@ class Equations(NamedTuple):
 
     gram: np.ndarray
     moment: np.ndarray
-    square: float
-    count: float
+    square: np.ndarray
+    count: np.ndarray
 
 
 class Objective(Protocol):
+    """`weight` multiplies the logarithm of the objective's likelihood.
+
+    1 is right for labels whose noise is independent of the other objectives': the noise itself is estimated,
+    so that forces and virials, in their different units, need no balancing by hand.
+    """
+
     data: Dataset | None
     states: tuple[State, ...]
     weight: float
 
-    def check(self, potential) -> None:
+    def check(self, potential: Potential) -> None:
         """Refuses by name, before the work starts, what this objective cannot do."""
 
 
 class Quadratic(Objective, Protocol):
     """Least squares in the coefficients of a linear potential: opens the closed form."""
 
-    def equations(self, potential, graph, frames) -> Equations: ...
+    name: str
+    unit: str
+
+    @staticmethod
+    def rows(design: Design) -> Float[Array, "labels k"]:
+        """The derivative of every label by every coefficient; jitted by the fit, once for all frames."""
+
+    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
+        """The labels in the order of `rows`: as many for each frame."""

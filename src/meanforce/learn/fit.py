@@ -1,0 +1,166 @@
+"""`fit`: one verb for every way of learning. Here the closed form, for linear potentials and quadratic objectives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from meanforce.learn.linear import Progress, normal_equations
+from meanforce.learn.posterior import Posterior
+from meanforce.learn.regression import Normal, Regression, regress
+from meanforce.learn.result import Fit, History, Outcome, Score
+from meanforce.learn.validation import cross_validated, held_out
+from meanforce.model import Model
+from meanforce.objectives.base import Objective
+from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.potentials.base import LinearPotential, Potential
+from meanforce.units import KB
+
+_QUADRATIC = (ForceMatching, PressureMatching)
+#: A coefficient that owes less than this to the data counts as not determined by them.
+_DETERMINED = 0.5
+#: The core rises by at least this much, in kT, from one coefficient to the next.
+_CORE_STEP = 2.0
+
+Regularisation = Literal["evidence", "cross-validation"] | float
+
+
+def fit(
+    potential: Potential | Model,
+    objectives: Objective | Sequence[Objective],
+    *,
+    regularisation: Regularisation = "evidence",
+    blocks: int = 16,
+    core: bool = True,
+    progress: Progress | None = None,
+) -> Fit:
+    """Learns a model from any list of objectives.
+
+    A potential that is linear in its coefficients with objectives that are quadratic has one answer, and gets it
+    in closed form: labels are streamed once, the noise of each kind of label is estimated, and the smoothness of
+    each term is chosen by `regularisation`:
+
+    * "evidence" (default): the strengths under which the labels are most probable, one for each term;
+    * "cross-validation": one strength for all terms, by held-out blocks of frames;
+    * a number: this multiple of the strength at which prior and data weigh alike; 0 for plain least squares.
+
+    `blocks` contiguous blocks of frames measure held-out errors and how correlated the labels are. With `core`,
+    pair terms rise towards distances shorter than any in the data. `progress` is called with the part done.
+    """
+    started = time.perf_counter()
+    wanted = [objectives] if not isinstance(objectives, Sequence) else list(objectives)
+    linear, known = _start(potential)
+    _refuse(linear, wanted, regularisation, blocks)
+    topology = _common_topology(wanted)
+    normals = normal_equations(linear, wanted, blocks=blocks, progress=progress)
+    penalties, names = linear.penalties(), linear.basis_names()
+    if regularisation == "cross-validation":
+        regression = cross_validated(normals, penalties, names)
+    else:
+        strengths = None if regularisation == "evidence" else float(regularisation)
+        regression = regress(normals, penalties, names, strengths=strengths)
+    squares = held_out(normals, penalties, names, regression)
+    fitted = linear.with_coefficients(jnp.asarray(regression.coefficients))
+    temperatures = sorted({s.temperature for objective in wanted for s in objective.states})
+    if core:
+        fitted = _with_core(fitted, regression, temperatures)
+    scores = tuple(
+        _score(o, n, regression, i, squares[i]) for i, (o, n) in enumerate(zip(wanted, normals, strict=True))
+    )
+    model = Model(
+        potential=fitted,
+        topology=topology,
+        mapping=None if known is None else known.mapping,
+        temperature=(temperatures[0], temperatures[-1]) if temperatures else None,
+        data=tuple(dict.fromkeys(objective.data.hash for objective in wanted)),
+        notes=_notes(wanted, temperatures),
+    )
+    history = History(
+        regression.steps, scores, regression.identifiability, regression.effective, time.perf_counter() - started
+    )
+    return Fit(model, _outcome(regression), history, Posterior(fitted, regression.factor))
+
+
+def _start(potential: Potential | Model) -> tuple[Potential, Model | None]:
+    return (potential.potential, potential) if isinstance(potential, Model) else (potential, None)
+
+
+def _refuse(potential: Potential, objectives: list[Objective], regularisation: Regularisation, blocks: int) -> None:
+    """Everything that can be refused before the data are read."""
+    if not objectives:
+        raise ValueError("fit needs at least one objective, such as mf.ForceMatching(data)")
+    names = ", ".join(cls.__name__ for cls in _QUADRATIC)
+    for objective in objectives:
+        if not isinstance(objective, _QUADRATIC):
+            raise ValueError(
+                f"fit: {type(objective).__name__} is no quadratic objective; this release fits {names} in closed form"
+            )
+    if not isinstance(potential, LinearPotential):
+        raise ValueError(
+            f"fit: {type(potential).__name__} is not linear in its coefficients; this release fits linear potentials "
+            "(mf.SplinePotential, or splines and priors put together) in closed form, and has no gradient fits"
+        )
+    if isinstance(regularisation, str):
+        if regularisation not in ("evidence", "cross-validation"):
+            raise ValueError(f"regularisation={regularisation!r}: use 'evidence', 'cross-validation' or a number")
+    elif not (np.isfinite(regularisation) and regularisation >= 0):
+        raise ValueError(f"regularisation={regularisation}: a number must be zero or positive")
+    if blocks < 1:
+        raise ValueError(f"blocks={blocks}: at least one block of frames is needed; 16 is the default")
+    for objective in objectives:
+        objective.check(potential)
+
+
+def _common_topology(objectives: list[Objective]):
+    first = objectives[0].data.topology
+    for objective in objectives[1:]:
+        if objective.data.topology.types != first.types:
+            raise ValueError(
+                f"the data sets of {type(objectives[0]).__name__} and {type(objective).__name__} have different bead "
+                f"types ({', '.join(first.types)}; {', '.join(objective.data.topology.types)}): one model needs one set"
+            )
+    return first
+
+
+def _with_core(potential: LinearPotential, regression: Regression, temperatures: list[float]) -> LinearPotential:
+    """A rise where no frame has been: beads that come closer than atoms ever did must be pushed back."""
+    kelvin = temperatures[-1] if temperatures else 300.0
+    return potential.with_core(regression.determined > _DETERMINED, _CORE_STEP * KB * kelvin)
+
+
+def _score(objective: Objective, normal: Normal, regression: Regression, at: int, squares: np.ndarray) -> Score:
+    from meanforce.learn.regression import residual_square
+
+    total = normal.total
+    mean = float(np.mean(squares))
+    error = float(np.std(squares, ddof=1) / np.sqrt(len(squares))) if len(squares) > 1 else float("nan")
+    return Score(
+        name=objective.name,
+        unit=objective.unit,
+        labels=float(np.sqrt(total.square / total.count)),
+        training=float(np.sqrt(residual_square(total, regression.coefficients) / total.count)),
+        held_out=float(np.sqrt(mean)),
+        held_out_error=error / (2 * np.sqrt(mean)) if mean > 0 else error,
+        noise=float(regression.noise[at]),
+        inefficiency=float(regression.inefficiency[at]),
+    )
+
+
+def _notes(objectives: list[Objective], temperatures: list[float]) -> tuple[str, ...]:
+    names = " + ".join(type(o).__name__ + ("" if o.weight == 1 else f" x {o.weight:g}") for o in objectives)
+    notes = [f"closed form: {names}"]
+    if len(temperatures) > 1:
+        kelvin = ", ".join(f"{t:g}" for t in temperatures)
+        notes.append(f"the potential does not depend on temperature; it is a compromise between {kelvin} K")
+    return tuple(notes)
+
+
+def _outcome(regression: Regression) -> Outcome:
+    if not regression.converged:
+        return Outcome.UNSETTLED
+    report = regression.identifiability
+    return Outcome.SOLVED if report.rank + report.free == report.size else Outcome.EXTRAPOLATED

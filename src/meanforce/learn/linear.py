@@ -1,0 +1,161 @@
+"""The closed form: normal equations streamed from the data, in blocks of frames, in double precision.
+
+Memory is bounded by one batch of the design and the blocks' Gram matrices, whatever the length of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from meanforce.data.dataset import Dataset
+from meanforce.frames import Frames
+from meanforce.graph import Graph
+from meanforce.learn.regression import Normal
+from meanforce.numerics import precision  # noqa: F401  (double precision is on)
+from meanforce.objectives.base import Equations, Quadratic
+from meanforce.potentials.base import Design, LinearPotential, Potential
+from meanforce.thermodynamics import derivatives, frames_per_batch, graphs
+
+#: Bytes of one batch of the design of forces; a few times as much is alive at once.
+DESIGN_BYTES = 64 * 2**20
+
+Progress = Callable[[float], None]
+
+
+def normal_equations(
+    potential: LinearPotential,
+    objectives: Sequence[Quadratic],
+    *,
+    blocks: int = 16,
+    progress: Progress | None = None,
+) -> list[Normal]:
+    """The normal equations of every objective, in `blocks` contiguous blocks of frames.
+
+    Objectives on one data set share its design. Blocks follow the continuous runs of the data, in order.
+    """
+    found: dict[int, Normal] = {}
+    groups = _groups(objectives)
+    for number, (data, members) in enumerate(groups):
+        share = None if progress is None else lambda part, at=number: progress((at + part) / len(groups))
+        for member, normal in zip(members, _accumulate(potential, data, members, blocks, share), strict=True):
+            found[id(member)] = normal
+    return [found[id(objective)] for objective in objectives]
+
+
+def _groups(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadratic]]]:
+    groups: list[tuple[Dataset, list[Quadratic]]] = []
+    for objective in objectives:
+        for data, members in groups:
+            if data is objective.data:
+                members.append(objective)
+                break
+        else:
+            groups.append((objective.data, [objective]))
+    return groups
+
+
+def _accumulate(
+    potential: LinearPotential, data: Dataset, objectives: list[Quadratic], blocks: int, progress: Progress | None
+) -> list[Normal]:
+    block, batch = _lengths(data, potential.coefficients.shape[0], blocks)
+    weights = _weights(data)
+    order = np.concatenate(data.runs())
+    rows = tuple(type(objective).rows for objective in objectives)
+    sums: dict[int, tuple[Equations, ...]] = {}
+    done = 0
+    for frames, graph, count in graphs(_batches(data, order, block, batch), data.topology, potential.cutoffs):
+        chosen = order[done : done + count]
+        labels = tuple(objective.labels(frames, data.topology) for objective in objectives)
+        new = _equations(
+            potential, rows, graph, _padded(labels, count, graph.frames), _fill(weights[chosen], graph.frames)
+        )
+        number = done // block
+        sums[number] = new if number not in sums else tuple(map(_add, sums[number], new))
+        done += count
+        if progress is not None:
+            progress(done / len(data))
+    normals = []
+    for position, objective in enumerate(objectives):
+        parts = [Equations(*map(np.asarray, sums[number][position])) for number in sorted(sums)]
+        stacked = Equations(*map(np.stack, zip(*parts, strict=True)))
+        _refuse_not_finite(stacked, objective, block)
+        normals.append(Normal(stacked, objective.weight))
+    return normals
+
+
+def _lengths(data: Dataset, size: int, blocks: int) -> tuple[int, int]:
+    """Frames in a block, and in the equal batches that make it up."""
+    block = -(-len(data) // max(1, min(blocks, len(data))))
+    bytes_per_frame = 24 * len(data.topology) * max(size, 1)
+    most = max(1, min(frames_per_batch(data.topology, len(data)), DESIGN_BYTES // bytes_per_frame))
+    return block, -(-block // -(-block // most))
+
+
+def _batches(data: Dataset, order: np.ndarray, block: int, batch: int) -> Iterator[Frames]:
+    for first in range(0, len(order), block):
+        yield from data.batches(batch, order[first : first + block])
+
+
+def _weights(data: Dataset) -> Float[np.ndarray, "frames"]:
+    """Weights of the frames with mean one."""
+    weights = data.column("weights")
+    if weights is None:
+        return np.ones(len(data))
+    if not (weights >= 0).all() or not weights.sum() > 0:
+        raise ValueError("weights of frames must not be negative, and one at least must be positive")
+    return np.asarray(weights, float) / np.mean(weights)
+
+
+def _padded(labels: tuple[np.ndarray, ...], count: int, frames: int) -> tuple[np.ndarray, ...]:
+    """Zeros for the frames that only fill up the batch."""
+    return tuple(np.concatenate([y, np.zeros(len(y) // count * (frames - count))]) for y in labels)
+
+
+def _fill(weights: np.ndarray, frames: int) -> np.ndarray:
+    return np.concatenate([weights, np.zeros(frames - len(weights))])
+
+
+@eqx.filter_jit
+def _equations(
+    potential: LinearPotential,
+    rows: tuple[Callable[[Design], Array], ...],
+    graph: Graph,
+    labels: tuple[Float[Array, "labels"], ...],
+    weights: Float[Array, "frames"],
+) -> tuple[Equations, ...]:
+    design = potential.design(graph)
+    fixed = None if potential.fixed is None else _as_design(potential.fixed, graph)
+    found = []
+    for read, values in zip(rows, labels, strict=True):
+        matrix = read(design)
+        values = values if fixed is None else values - read(fixed)[:, 0]
+        each = jnp.repeat(weights, len(values) // graph.frames)
+        heavy = matrix * each[:, None]
+        found.append(Equations(matrix.T @ heavy, heavy.T @ values, jnp.sum(each * values**2), jnp.sum(each)))
+    return tuple(found)
+
+
+def _as_design(potential: Potential, graph: Graph) -> Design:
+    """A potential that is not fitted as a design of one column."""
+    known = derivatives(potential, graph)
+    return Design(known.energy[:, None], known.forces[:, :, None], known.virial[:, None])
+
+
+def _add(left: Equations, right: Equations) -> Equations:
+    return Equations(*(a + b for a, b in zip(left, right, strict=True)))
+
+
+def _refuse_not_finite(equations: Equations, objective: Quadratic, block: int) -> None:
+    bad = ~reduce(np.logical_and, (np.isfinite(f).reshape(len(f), -1).all(axis=1) for f in equations))
+    if bad.any():
+        first = int(np.argmax(bad)) * block
+        raise ValueError(
+            f"the equations of the {objective.name} labels are not finite in frames {first} to {first + block - 1}: "
+            "two beads may lie on one another there; look at the data with mf.inspect"
+        )

@@ -1,0 +1,70 @@
+"""What the data leave open: the coefficients of a linear potential as a Gaussian, and the errors that follow."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from meanforce.graph import Graph
+from meanforce.potentials.base import LinearPotential
+
+
+class Posterior(NamedTuple):
+    """Coefficients of `potential` are Gaussian about its own, with covariance `factor @ factor.T`.
+
+    Correlated labels count by their statistical inefficiency, so that the errors are those of repeating the
+    simulation, not only of drawing the labels anew.
+    """
+
+    potential: LinearPotential
+    factor: Float[np.ndarray, "k m"]
+
+    @property
+    def mean(self) -> Float[np.ndarray, "k"]:
+        return np.asarray(self.potential.coefficients)
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "k k"]:
+        return self.factor @ self.factor.T
+
+    def coefficient_std(self) -> Float[np.ndarray, "k"]:
+        """The standard error of each coefficient."""
+        return np.linalg.norm(self.factor, axis=1)
+
+    def force_std(self, graph: Graph) -> Float[Array, "beads 3"]:
+        """The standard error of each component of the mean force, kJ/(mol nm)."""
+        return _force_std(self.potential, graph, self.factor)
+
+    def energy_std(self, graph: Graph) -> Float[Array, "frames"]:
+        """The standard error of A against its mean over the frames of the graph (the gauge drops out), kJ/mol."""
+        return _energy_std(self.potential, graph, self.factor)
+
+    def virial_std(self, graph: Graph) -> Float[Array, "frames"]:
+        """The standard error of the mean virial, kJ/mol."""
+        return _virial_std(self.potential, graph, self.factor)
+
+    def sample(self, count: int, seed: int) -> list[LinearPotential]:
+        """Potentials drawn from the posterior; what they predict differs by as much as the data leave open."""
+        random = np.random.default_rng(seed)
+        steps = random.standard_normal((count, self.factor.shape[1])) @ self.factor.T
+        return [self.potential.with_coefficients(jnp.asarray(self.mean + step)) for step in steps]
+
+
+@eqx.filter_jit
+def _force_std(potential: LinearPotential, graph: Graph, factor: Array) -> Array:
+    return jnp.linalg.norm(potential.design(graph).forces @ factor, axis=-1)
+
+
+@eqx.filter_jit
+def _energy_std(potential: LinearPotential, graph: Graph, factor: Array) -> Array:
+    rows = potential.design(graph).energy
+    return jnp.linalg.norm((rows - rows.mean(axis=0)) @ factor, axis=-1)
+
+
+@eqx.filter_jit
+def _virial_std(potential: LinearPotential, graph: Graph, factor: Array) -> Array:
+    return jnp.linalg.norm(potential.design(graph).virial @ factor, axis=-1)

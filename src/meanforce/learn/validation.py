@@ -1,0 +1,71 @@
+"""Held-out errors from the saved equations of blocks: nothing is computed from frames again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from meanforce.learn.regression import Normal, Regression, balance, pose, regress, residual_square, solve
+from meanforce.objectives.base import Equations
+from meanforce.potentials.base import Penalty
+
+#: Strengths tried by cross-validation, as multiples of the one at which prior and data weigh alike.
+GRID = np.logspace(-12, 3, 31)
+
+
+def held_out(
+    normals: Sequence[Normal], penalties: Sequence[Penalty], names: Sequence[str], regression: Regression
+) -> Float[np.ndarray, "objectives blocks"]:
+    """Mean squares of the labels of every block under the fit to all other blocks, NaN with a single block.
+
+    Strengths and noise are those of `regression`; block b of every objective is left out at once.
+    """
+    weights = np.array([n.weight for n in normals])
+    precision = weights / (regression.inefficiency * regression.noise**2)
+    return _left_out(normals, penalties, names, precision, regression.strengths[None])[0]
+
+
+def cross_validated(normals: Sequence[Normal], penalties: Sequence[Penalty], names: Sequence[str]) -> Regression:
+    """The regression whose strengths, one multiple for all penalties, predict held-out blocks best.
+
+    The error is the sum of the objectives' mean squares, each in units of its label variance and times its
+    weight.
+    """
+    blocks = _common_blocks(normals)
+    if blocks < 2:
+        raise ValueError("cross-validation needs at least two blocks of frames; use regularisation='evidence'")
+    weights = np.array([n.weight for n in normals])
+    totals = [n.total for n in normals]
+    variance = np.array([t.square / t.count for t in totals])
+    precision = weights / variance
+    squares = _left_out(normals, penalties, names, precision, GRID[:, None] * balance(totals, precision, penalties))
+    errors = np.einsum("gob,o->g", squares, precision)
+    best = float(GRID[int(np.argmin(errors))])
+    return regress(normals, penalties, names, strengths=best)
+
+
+def _left_out(
+    normals: Sequence[Normal],
+    penalties: Sequence[Penalty],
+    names: Sequence[str],
+    precision: np.ndarray,
+    strengths: Float[np.ndarray, "trials penalties"],
+) -> Float[np.ndarray, "trials objectives blocks"]:
+    blocks = _common_blocks(normals)
+    squares = np.full((len(strengths), len(normals), blocks), np.nan)
+    if blocks < 2:
+        return squares
+    for b in range(blocks):
+        problem, _ = pose([n.without(b) for n in normals], penalties, names)
+        for trial, values in enumerate(strengths):
+            coefficients = solve(problem, precision, values).coefficients
+            for o, normal in enumerate(normals):
+                block = Equations(*(field[b] for field in normal.blocks))
+                squares[trial, o, b] = residual_square(block, coefficients) / max(float(block.count), 1e-300)
+    return squares
+
+
+def _common_blocks(normals: Sequence[Normal]) -> int:
+    return min(len(n.blocks.count) for n in normals)

@@ -1,0 +1,164 @@
+"""Matching of labels that are instantaneous, noisy values of a derivative of the free energy.
+
+Least squares on noisy labels has the conditional mean for its minimiser: forces give the mean force, virials
+the mean virial. (Energies, d Phi/d beta, ask for a potential that depends on temperature.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from meanforce.data.dataset import Dataset
+from meanforce.ensemble import State
+from meanforce.frames import Frames
+from meanforce.potentials.base import Design, Potential
+from meanforce.topology import Topology
+
+
+@dataclass(frozen=True, eq=False)
+class ForceMatching:
+    """Makes -dA/dR the mean of the instantaneous forces on the beads: multiscale coarse-graining.
+
+    `data` holds forces already mapped to beads; frames with statistical weights count by them.
+    """
+
+    data: Dataset
+    weight: float = 1.0
+    name = "force"
+    unit = "kJ/(mol nm)"
+
+    def __post_init__(self):
+        _require_weight(self)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return _states(self.data)
+
+    def check(self, potential: Potential) -> None:
+        del potential
+        if self.data[0].forces is None:
+            raise ValueError(
+                "ForceMatching: the data hold no forces. XTC and DCD files never do; read a TRR, a NetCDF or a "
+                "LAMMPS dump with fx fy fz, and write the data set again"
+            )
+
+    @staticmethod
+    def rows(design: Design) -> Float[Array, "labels k"]:
+        return design.forces.reshape(-1, design.forces.shape[-1])
+
+    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
+        del topology
+        return np.asarray(frames.forces, float).reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class PressureMatching:
+    """Makes -dA/d(ln L) the mean of the instantaneous virials, so that the model has the pressure of the atoms.
+
+    The stored virial scales molecules as a whole. A bead model scales every bead: for molecules of several
+    beads the label adds the sum of (R - R_molecule).F over their beads, exactly, and N beads times kT is then
+    the ideal part.
+    """
+
+    data: Dataset
+    weight: float = 1.0
+    name = "virial"
+    unit = "kJ/mol"
+
+    def __post_init__(self):
+        _require_weight(self)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return _states(self.data)
+
+    def check(self, potential: Potential) -> None:
+        del potential
+        first = self.data[0]
+        if first.virial is None:
+            raise ValueError("PressureMatching: the data hold no virials; give virial= when the data set is made")
+        if first.box is None:
+            raise ValueError("PressureMatching: the data have no box, and a pressure needs one; use ForceMatching")
+        if _has_internal(self.data.topology) and first.forces is None:
+            raise ValueError(
+                "PressureMatching: molecules of several beads need forces beside their virials, to turn the virial "
+                "of whole molecules into that of beads; make the data set from a trajectory with forces"
+            )
+
+    @staticmethod
+    def rows(design: Design) -> Float[Array, "labels k"]:
+        return jnp.atleast_2d(design.virial)
+
+    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
+        virial = np.asarray(frames.virial, float)
+        if _has_internal(topology):
+            inner = inner_positions(frames, topology)
+            virial = virial + np.sum(inner * np.asarray(frames.forces, float), axis=(1, 2))
+        return virial
+
+
+def inner_positions(frames: Frames, topology: Topology) -> Float[np.ndarray, "frames beads 3"]:
+    """Positions relative to the centre of mass of the molecule, each molecule made whole across the box."""
+    molecules = np.asarray(topology.molecules)
+    whole = np.array(frames.positions, float)
+    for bead, anchor in _walk(topology):
+        step = whole[:, bead] - whole[:, anchor]
+        whole[:, bead] = whole[:, anchor] + _nearest(step, frames.box)
+    count = molecules.max() + 1
+    masses = np.bincount(molecules, weights=topology.masses, minlength=count)
+    centre = np.zeros((len(frames), count, 3))
+    np.add.at(centre, (slice(None), molecules), whole * topology.masses[:, None])
+    return whole - (centre / masses[:, None])[:, molecules]
+
+
+def _walk(topology: Topology) -> list[tuple[int, int]]:
+    """Every bead but the first of its molecule with the bead it hangs on: by bonds, else the one before."""
+    molecules = np.asarray(topology.molecules)
+    bonded: list[list[int]] = [[] for _ in molecules]
+    for i, j in topology.bonds.tolist():
+        bonded[i].append(j)
+        bonded[j].append(i)
+    order, seen = [], set()
+    last: dict[int, int] = {}
+    for first in range(len(molecules)):
+        if first in seen:
+            continue
+        if molecules[first] in last:
+            order.append((first, last[molecules[first]]))
+        seen.add(first)
+        queue = [first]
+        for bead in queue:
+            last[molecules[bead]] = bead
+            for other in bonded[bead]:
+                if other not in seen and molecules[other] == molecules[bead]:
+                    seen.add(other)
+                    order.append((other, bead))
+                    queue.append(other)
+    return order
+
+
+def _nearest(step: Float[np.ndarray, "frames 3"], box: Float[np.ndarray, "frames 3 3"] | None) -> np.ndarray:
+    """The shortest periodic image, for steps well below half the box."""
+    if box is None:
+        return step
+    for axis in (2, 1, 0):
+        turns = np.round(step[:, axis] / box[:, axis, axis])
+        step = step - turns[:, None] * box[:, axis]
+    return step
+
+
+def _has_internal(topology: Topology) -> bool:
+    return len(np.unique(topology.molecules)) < len(topology)
+
+
+def _states(data: Dataset) -> tuple[State, ...]:
+    return tuple(State(temperature=float(t)) for t in data.temperatures)
+
+
+def _require_weight(objective) -> None:
+    if not (np.isfinite(objective.weight) and objective.weight > 0):
+        raise ValueError(f"{type(objective).__name__}: weight is {objective.weight}; it must be a positive number")

@@ -1,0 +1,222 @@
+"""Every derivative of Phi(R; T, lambda) = A/kT, once: force, energy, entropy, virial, pressure.
+
+All functions take (model, R, box=None, *, temperature, parameters=None): R in nm, (beads, 3) or
+(frames, beads, 3); box in nm, (3,) or (3, 3) or (frames, 3, 3), None without periodicity; temperature in K,
+one or one per frame. Answers have the leading axis of R. A model whose A does not depend on temperature has
+E = A and no entropy: it says nothing about energies.
+
+Phi, and with it A, E and S, is known up to its gauge h(T, lambda); forces, virials and pressures are not touched by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from meanforce.frames import Frames
+from meanforce.graph import Graph, build, strained
+from meanforce.numerics import precision  # noqa: F401  (double precision is on)
+from meanforce.potentials.base import Potential
+from meanforce.topology import Topology
+from meanforce.units import BAR, KB
+
+#: Neighbour slots held at once: bounds the memory of a batch for any potential at a few hundred MB.
+_SLOTS = 2_000_000
+_NEIGHBOURS_GUESS = 100
+
+
+class HasPotential(Protocol):
+    """What a model is here: a potential with the topology it is for."""
+
+    @property
+    def potential(self) -> Potential: ...
+
+    @property
+    def topology(self) -> Topology: ...
+
+
+class Derivatives(NamedTuple):
+    """A and its first derivatives in the positions and the box."""
+
+    energy: Float[Array, "frames"]  # A, kJ/mol
+    forces: Float[Array, "beads 3"]  # -dA/dR, kJ/(mol nm)
+    virial: Float[Array, "frames"]  # -dA/d(ln L), kJ/mol: all positions and the box scaled as one
+
+
+def free_energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+    """A(R; T, lambda) in kJ/mol."""
+    return _evaluate(_free_energy, model, R, box, temperature, parameters)
+
+
+def force(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames beads 3"]:
+    """The mean force F = -dA/dR in kJ/(mol nm)."""
+    return _evaluate(_force, model, R, box, temperature, parameters)
+
+
+def energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+    """E(R) = d Phi/d beta = A - T dA/dT in kJ/mol: the mean atomistic energy at fixed beads."""
+    return _evaluate(_energy, model, R, box, temperature, parameters)
+
+
+def entropy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+    """S(R) = -dA/dT in kJ/(mol K)."""
+    return _evaluate(_entropy, model, R, box, temperature, parameters)
+
+
+def virial(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+    """W = -dA/d(ln L) in kJ/mol by a derivative in the strain, for any potential: all beads and the box scale as one."""
+    return _evaluate(_virial, model, R, box, temperature, parameters)
+
+
+def pressure(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+    """The instantaneous pressure (N kT + W/3)/V of N beads in bar, with the ideal part at `temperature`."""
+    if box is None:
+        raise ValueError("a pressure needs a box: give box=")
+    w = virial(model, R, box, temperature=temperature, parameters=parameters)
+    vectors = _box(box, np.size(w))
+    volume = np.abs(np.linalg.det(vectors)).reshape(np.shape(w))
+    return (len(model.topology) * KB * np.asarray(temperature, float) + w / 3) / volume / BAR
+
+
+def derivatives(potential: Potential, graph: Graph) -> Derivatives:
+    """A, forces and virial in one reverse pass; a pure function to be jitted by whoever calls it."""
+
+    def total(positions, strain):
+        moved = strained(eqx.tree_at(lambda g: g.positions, graph, positions), strain)
+        values = potential.energy(moved)
+        return values.sum(), values
+
+    unstrained = jnp.zeros(graph.frames, graph.positions.dtype)
+    (by_positions, by_strain), values = jax.grad(total, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
+    return Derivatives(values, -by_positions, -by_strain)
+
+
+def graphs(
+    batches: Iterable[Frames], topology: Topology, cutoffs: Sequence[float]
+) -> Iterator[tuple[Frames, Graph, int]]:
+    """Each batch as one disjoint graph, all of one shape, so that what reads them is compiled once.
+
+    Short batches are filled up with their last frame; the third value says how many frames count. Rows of
+    neighbours have some room, and grow, at the price of one more compilation, when a batch does not fit.
+    """
+    capacities: tuple[int, ...] | None = None
+    size = 0
+    for frames in batches:
+        size = max(size, len(frames))
+        filled = frames[np.minimum(np.arange(size), len(frames) - 1)]
+        graph = build(filled, topology, cutoffs, capacities=capacities)
+        needed = tuple(int(n.needed) for n in graph.neighbours)
+        held = tuple(n.capacity for n in graph.neighbours)
+        if capacities is None or any(n > c for n, c in zip(needed, held, strict=True)):
+            capacities = tuple(max(c, _roomy(n)) for n, c in zip(needed, capacities or (0,) * len(needed), strict=True))
+            graph = build(filled, topology, cutoffs, capacities=capacities)
+        yield frames, graph, len(frames)
+
+
+def frames_per_batch(topology: Topology, count: int, budget: int = _SLOTS) -> int:
+    """Frames that fit a budget of neighbour slots, in batches as equal as they can be."""
+    most = max(1, budget // (_NEIGHBOURS_GUESS * max(len(topology), 1)))
+    return -(-count // -(-count // most)) if count else 1
+
+
+def _roomy(needed: int) -> int:
+    return -(-int(1.08 * needed + 2) // 4) * 4
+
+
+def _free_energy(potential: Potential, graph: Graph) -> Array:
+    return potential.energy(graph)
+
+
+def _force(potential: Potential, graph: Graph) -> Array:
+    def total(positions):
+        return potential.energy(eqx.tree_at(lambda g: g.positions, graph, positions)).sum()
+
+    return -jax.grad(total)(graph.positions).reshape(graph.frames, -1, 3)
+
+
+def _virial(potential: Potential, graph: Graph) -> Array:
+    unstrained = jnp.zeros(graph.frames, graph.positions.dtype)
+    return -jax.grad(lambda strain: potential.energy(strained(graph, strain)).sum())(unstrained)
+
+
+def _with_entropy(potential: Potential, graph: Graph) -> tuple[Array, Array]:
+    """A and S = -dA/dT; frames are disjoint, so one tangent serves all."""
+
+    def at(kelvin):
+        return potential.energy(eqx.tree_at(lambda g: g.temperature, graph, kelvin))
+
+    values, by_temperature = jax.jvp(at, (graph.temperature,), (jnp.ones_like(graph.temperature),))
+    return values, -by_temperature
+
+
+def _entropy(potential: Potential, graph: Graph) -> Array:
+    return _with_entropy(potential, graph)[1]
+
+
+def _energy(potential: Potential, graph: Graph) -> Array:
+    values, entropies = _with_entropy(potential, graph)
+    return values + graph.temperature * entropies
+
+
+@eqx.filter_jit
+def _compiled(quantity: Callable, potential: Potential, graph: Graph) -> Array:
+    return quantity(potential, graph)
+
+
+def _evaluate(quantity: Callable, model: HasPotential, R, box, temperature, parameters) -> np.ndarray:
+    frames, single = _frames(model.topology, R, box, temperature, parameters)
+    size = frames_per_batch(model.topology, len(frames))
+    batches = (frames[first : first + size] for first in range(0, len(frames), size))
+    parts = [
+        np.asarray(_compiled(quantity, model.potential, graph))[:count]
+        for _, graph, count in graphs(batches, model.topology, model.potential.cutoffs)
+    ]
+    values = np.concatenate(parts)
+    return values[0] if single else values
+
+
+def _frames(topology: Topology, R, box, temperature, parameters: Mapping[str, float] | None) -> tuple[Frames, bool]:
+    """What the caller gave as frames, refused here if it cannot be meant."""
+    positions = np.asarray(R, float)
+    single = positions.ndim == 2
+    positions = positions[None] if single else positions
+    if positions.ndim != 3 or positions.shape[1:] != (len(topology), 3):
+        raise ValueError(
+            f"R has shape {np.shape(R)}; the model needs ({len(topology)}, 3) or (frames, {len(topology)}, 3)"
+        )
+    if not np.isfinite(positions).all():
+        bad = np.argwhere(~np.isfinite(positions))[0]
+        raise ValueError(f"R is not finite at frame {bad[0]}, bead {bad[1]}")
+    count = len(positions)
+    kelvin = _per_frame(temperature, count, "temperature")
+    if not (kelvin > 0).all():
+        raise ValueError(f"temperature must be positive, in K; got {temperature}")
+    named = {name: _per_frame(value, count, f"parameter {name!r}") for name, value in (parameters or {}).items()}
+    vectors = None if box is None else _box(box, count)
+    return Frames(positions, vectors, temperature=kelvin, parameters=named), single
+
+
+def _box(box, count: int) -> Float[np.ndarray, "frames 3 3"]:
+    vectors = np.asarray(box, float)
+    if vectors.shape == (3,):
+        vectors = np.diag(vectors)
+    if vectors.shape == (3, 3):
+        vectors = np.broadcast_to(vectors, (count, 3, 3))
+    if vectors.shape != (count, 3, 3):
+        raise ValueError(f"box has shape {np.shape(box)}; give (3,), (3, 3) or ({count}, 3, 3) in nm")
+    return np.ascontiguousarray(vectors)
+
+
+def _per_frame(value, count: int, name: str) -> Float[np.ndarray, "frames"]:
+    values = np.asarray(value, float)
+    if values.ndim == 0:
+        values = np.full(count, float(values))
+    if values.shape != (count,):
+        raise ValueError(f"{name} has shape {values.shape}; give one value or one for each of {count} frames")
+    return values
