@@ -80,7 +80,7 @@ class Dataset:
     def open(path: str | Path) -> Dataset:
         """A finished data set file."""
         path = Path(path)
-        if not path.exists() and writer.part_folder(path).exists():
+        if not path.exists() and writer.committed_frames(path):
             raise UnfinishedDataset(
                 f"{path} was not finished: {writer.committed_frames(path)} frames are safe in "
                 f"{writer.part_folder(path)}; continue with resume=True, or keep them with Dataset.recover"
@@ -144,9 +144,7 @@ class Dataset:
             raise DatasetError(f"positions have shape {positions.shape}; (frames, particles, 3) is needed")
         unknown = sorted(set(labels) - {"virial", "weights", "time", "trajectory", "parameters"})
         if unknown:
-            raise DatasetError(
-                f"unknown label {unknown[0]!r}; labels are virial, weights, time, trajectory, parameters"
-            )
+            raise DatasetError(f"no label {unknown[0]!r}; there are virial, weights, time, trajectory, parameters")
         n = len(positions)
         parameters = labels.pop("parameters", None) or {}
         frames = Frames(
@@ -319,8 +317,8 @@ def _stream(source: Source, output: writer.Writer, temperature: float | None, si
     held, since = 0, time.monotonic()
     for batch in source.batches(size):
         first, at = at, at + len(batch)
-        if first < done <= at:
-            _refuse_other_frames(_with_temperature(batch[done - first - 1], temperature), output)
+        if output.last is not None and first < done <= at:
+            _refuse_other_frames(_with_temperature(batch[done - first - 1], temperature), output.last, output)
         if at <= done:
             continue
         new = _with_temperature(batch[max(0, done - first) :], temperature)
@@ -335,12 +333,12 @@ def _stream(source: Source, output: writer.Writer, temperature: float | None, si
         )
 
 
-def _refuse_other_frames(frame: Frames, output: writer.Writer) -> None:
+def _refuse_other_frames(frame: Frames, last: Frames, output: writer.Writer) -> None:
     """A resumed source must be the one that was begun: its frame at the seam is the last committed one."""
     frame = normalised(frame)
-    check_same_labels(frame, output.last)
+    check_same_labels(frame, last)
     for name, value in arrays(frame).items():
-        if not np.array_equal(value, arrays(output.last)[name]):
+        if not np.array_equal(value, arrays(last)[name]):
             raise DatasetError(
                 f"{name} of frame {output.frames - 1} differ from what {output.path} holds: the source has changed "
                 "since it was begun; choose another name or delete the unfinished one"

@@ -20,15 +20,15 @@ Rows = Int[np.ndarray, "rows"]
 def runs(state: np.ndarray, trajectory: Int[np.ndarray, "frames"] | None) -> list[Rows]:
     """The continuous runs of a data set as frame numbers, in order of appearance.
 
-    `state` numbers the state point of each frame. A run is one trajectory at one state; where the states of a
-    trajectory alternate, as in replica exchange, it is the whole trajectory.
+    `state` numbers the state point of each frame. A run is one trajectory at one state. Where the states of a
+    trajectory come and go, as in replica exchange, or change with every frame, as in a swept field, it is the
+    whole trajectory.
     """
-    run = np.zeros(len(state), np.int64) if trajectory is None else _number(trajectory)
-    both = _number(run * (state.max(initial=0) + 1) + state)
-    alternates = np.count_nonzero(np.diff(both)) >= both.max(initial=0) + 1
-    key = run if alternates and trajectory is not None else both
-    _, first = np.unique(key, return_index=True)
-    return [np.flatnonzero(key == key[f]) for f in np.sort(first)]
+    trajectories = np.zeros(len(state), np.int64) if trajectory is None else _number(trajectory)
+    both = _number(trajectories * (state.max(initial=0) + 1) + state)
+    stretches = 1 + np.count_nonzero(np.diff(both))
+    key = trajectories if stretches > both.max(initial=0) + 1 or 2 * stretches > len(both) > 1 else both
+    return [np.flatnonzero(key == k) for k in key[np.sort(np.unique(key, return_index=True)[1])]]
 
 
 def by_block(runs_: list[Rows], fractions: Sequence[float], gap: int = 0) -> list[Rows]:
@@ -62,7 +62,8 @@ def block_folds(runs_: list[Rows], count: int, gap: int = 0) -> list[tuple[Rows,
     """(train, test) for each of `count` contiguous blocks of every run, `gap` frames around it left out."""
     folds = []
     for k in range(count):
-        train, test = [], []
+        train: list[Rows] = []
+        test: list[Rows] = []
         for rows in runs_:
             first, last = len(rows) * k // count, len(rows) * (k + 1) // count
             test.append(rows[first:last])

@@ -37,7 +37,7 @@ class Writer:
     def __init__(self, path: str | Path, topology: Topology, *, provenance: dict | None = None, resume: bool = False):
         self.path = Path(path)
         self.topology = topology
-        self.provenance = None if provenance is None else json.loads(json.dumps(provenance))
+        self.provenance: dict = {}
         self._folder = part_folder(self.path)
         if not resume:
             refuse_existing(self.path)
@@ -45,36 +45,37 @@ class Writer:
         self._pending: list[Frames] = []
         self._segments = sorted(self._folder.glob("segment-*.h5"))
         try:
-            self._read_back()
+            self._read_back(None if provenance is None else json.loads(json.dumps(provenance)))
         except BaseException:
             self._lock.close()
             raise
 
-    def _read_back(self) -> None:
+    def _read_back(self, provenance: dict | None) -> None:
         """Finds the last committed state, and refuses to continue another data set."""
-        self.frames, self.state = 0, None
+        self.frames = 0
+        self.state: bytes | None = None
         self._begun: Frames | None = None
         self._last: Frames | None = None
         for segment in self._segments:
             store = storage.Store(segment)
-            self._refuse_other(store.header)
+            if provenance is None:  # not told: go on with what was begun
+                provenance = store.header.provenance
+            self._refuse_other(store.header, provenance)
             self.frames += len(store)
             if len(store):
                 self._begun = self._begun or store.read(slice(0, 1))
                 self._last = store.read(slice(len(store) - 1, None))
             store.close()
-        self.provenance = self.provenance or {}
+        self.provenance = provenance or {}
         if self._segments:
             self.state = storage.read_state(self._segments[-1])
 
-    def _refuse_other(self, header: storage.Header) -> None:
+    def _refuse_other(self, header: storage.Header, provenance: dict) -> None:
         if header.topology != self.topology:
             raise DatasetError(f"{self.path} was begun with another topology; choose another name")
-        if self.provenance is None:  # not told: go on with what was begun
-            self.provenance = header.provenance
-        if header.provenance != self.provenance:
+        if header.provenance != provenance:
             raise DatasetError(
-                f"{self.path} was begun with other settings: {_differences(header.provenance, self.provenance)}; "
+                f"{self.path} was begun with other settings: {_differences(header.provenance, provenance)}; "
                 "resume with the same ones or choose another name"
             )
 
@@ -109,21 +110,28 @@ class Writer:
 
     def close(self) -> None:
         """Commits, and joins the segments in the finished file."""
-        self.commit(self.state if self._pending else None)
-        if not self.frames:
-            raise DatasetError(f"{self.path}: no frame was written; append some before closing")
-        with _disk_errors(self.path, self.frames):
-            joined = self._folder / "joined.h5"
-            storage.write(joined, (self.topology, self.provenance), self._stream(), self.frames, state=self.state)
-            os.replace(joined, self.path)
-            storage.sync_folder(self.path.parent)
-        _discard(self._folder)
-        self._lock.close()
+        try:
+            self.commit(self.state if self._pending else None)
+            if not self.frames:
+                raise DatasetError(f"{self.path}: no frame was written; append some before closing")
+            self._join()
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Leaves the folder of segments as it was last committed, for a later resume."""
         self._pending = []
+        if not self._segments and not self._lock.closed:
+            _discard(self._folder)
         self._lock.close()
+
+    def _join(self) -> None:
+        joined = self._folder / "joined.h5"
+        with _disk_errors(self.path, self.frames):
+            storage.write(joined, (self.topology, self.provenance), self._stream(), self.frames, state=self.state)
+            os.replace(joined, self.path)
+            storage.sync_folder(self.path.parent)
+        self._segments = []
 
     def _stream(self) -> Iterator[Frames]:
         for segment in self._segments:
@@ -162,7 +170,7 @@ def committed_frames(path: Path) -> int:
 
 
 def refuse_existing(path: Path) -> None:
-    if part_folder(path).exists():
+    if committed_frames(path):
         raise UnfinishedDataset(
             f"{path} was begun before and not finished ({committed_frames(path)} frames are safe in "
             f"{part_folder(path)}); continue with resume=True, keep them with Dataset.recover, or delete that folder"
@@ -246,7 +254,7 @@ def _disk_errors(path: Path, frames: int):
         yield
     except OSError as error:
         reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up",
-                   errno.EFBIG: "the file would exceed the size that is allowed here"}  # fmt: skip
+                   errno.EFBIG: "the file would be larger than is allowed here"}  # fmt: skip
         reason = reasons.get(error.errno or 0, str(error))
         raise DatasetError(
             f"cannot write {path}: {reason}. {frames} frames are safe in {part_folder(path)}: "

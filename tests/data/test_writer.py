@@ -1,0 +1,148 @@
+"""Writers that die: by SIGKILL at any instant, or on a full disk, nothing committed is lost."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from meanforce.data.dataset import Dataset
+from meanforce.data.errors import DatasetError
+from meanforce.data.writer import Writer, part_folder
+from meanforce.topology import Topology
+
+# Runs without jax, so that a process starts quickly: packages are bare names, modules are the real ones.
+LIGHT = """
+import sys, types
+import numpy as np
+for name in ("meanforce", "meanforce.data"):
+    package = types.ModuleType(name)
+    package.__path__ = [p + "/" + name.replace(".", "/") for p in sys.path]
+    sys.modules[name] = package
+from meanforce.data.writer import Writer
+from meanforce.frames import Frames
+from meanforce.topology import Topology
+
+def frames(first, count):
+    number = np.arange(first, first + count)
+    positions = np.random.default_rng(7).normal(size=(1, 40, 3)) + number[:, None, None]
+    return Frames(positions, forces=-positions, energy=number * 1.0)
+
+topology = Topology.of(["A"] * 40, {"A": 1.0})
+"""
+
+# Appends for ever: three commits, then the file is finished, then it is opened again and extended.
+GROW = (
+    LIGHT
+    + """
+path = sys.argv[1]
+print("ready", flush=True)
+while True:
+    writer = Writer(path, topology, provenance={"seed": 7}, resume=True)
+    for _ in range(3):
+        if writer.state is not None and int(writer.state) != writer.frames:
+            sys.exit("state and frames differ")
+        writer.append(frames(writer.frames, 5))
+        writer.commit(str(writer.frames + 5).encode())
+        print(writer.frames, flush=True)
+    writer.close()
+"""
+)
+
+FULL = (
+    LIGHT
+    + """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+with Writer(sys.argv[1], topology, resume=True) as writer:
+    for count in map(int, sys.argv[3:]):
+        writer.append(frames(writer.frames, count))
+        writer.commit()
+"""
+)
+
+
+def run(script: str, *arguments) -> subprocess.Popen:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_twenty_kills_lose_no_committed_frame(tmp_path):
+    path = tmp_path / "grown.h5"
+    rng = np.random.default_rng(20)
+    acknowledged = 0
+    for _ in range(20):
+        child = run(GROW, path)
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.0, 0.15))
+        child.kill()
+        lines, errors = child.communicate()
+        assert errors == ""
+        whole = [line for line in lines.splitlines(keepends=True) if line.endswith("\n")]
+        acknowledged = int(whole[-1]) if whole else acknowledged
+        if path.exists():  # whatever bears the name is whole
+            data = Dataset.open(path)
+            data.verify()
+            assert len(data) % 5 == 0
+    writer = Writer(path, Topology.of(["A"] * 40, {"A": 1.0}), provenance={"seed": 7}, resume=True)
+    assert writer.frames >= acknowledged > 20
+    assert int(writer.state) == writer.frames
+    writer.close()
+    data = Dataset.open(path)
+    data.verify()
+    np.testing.assert_array_equal(data.column("energy"), np.arange(len(data)))
+    first = data[0].positions
+    for i in (1, len(data) // 2, len(data) - 1):
+        np.testing.assert_allclose(data[i].positions - first, i, atol=1e-12)
+    assert not part_folder(path).exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["grown.h5"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+@pytest.mark.parametrize(
+    ("counts", "committed"),
+    [([50], 0), ([5, 10, 50], 15), ([20] * 10, 200)],
+    ids=["at the first commit", "at a later commit", "when the segments are joined"],
+)
+def test_a_full_disk_gives_one_message_and_keeps_what_was_committed(tmp_path, counts, committed):
+    path = tmp_path / "full.h5"
+    child = run(FULL, path, 60_000, *counts)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("meanforce.data.errors.DatasetError: cannot write")
+    assert "resume=True" in last and "larger than is allowed" in last
+    assert f" {committed} frames are safe" in last
+    assert not path.exists()
+    if committed:
+        data = Dataset.recover(path)
+        np.testing.assert_array_equal(data.column("energy"), np.arange(committed))
+    assert [p.name for p in tmp_path.iterdir()] == (["full.h5"] if committed else [])
+
+
+def test_an_exception_keeps_what_was_committed(tmp_path):
+    path = tmp_path / "d.h5"
+    topology = Topology.of(["A"], {"A": 1.0})
+    with pytest.raises(DatasetError, match="nan"), Writer(path, topology) as writer:
+        writer.append(Dataset.from_arrays(topology, positions=np.ones((3, 1, 3)))[:])
+        writer.commit()
+        writer.append(Dataset.from_arrays(topology, positions=np.ones((1, 1, 3)))[:].with_(energy=np.array([np.nan])))
+    assert len(Dataset.recover(path)) == 3
+
+
+def test_states_alone_can_be_committed(tmp_path):
+    path = tmp_path / "d.h5"
+    topology = Topology.of(["A"], {"A": 1.0})
+    writer = Writer(path, topology)
+    writer.commit(b"equilibrated")
+    writer.abandon()
+    writer = Writer(path, topology, resume=True)
+    assert (writer.frames, writer.state, writer.last) == (0, b"equilibrated", None)
+    writer.append(Dataset.from_arrays(topology, positions=np.ones((3, 1, 3)))[:])
+    writer.commit(b"")
+    writer.abandon()
+    writer = Writer(path, topology, resume=True)
+    assert (writer.frames, writer.state) == (3, b"")
+    writer.close()
