@@ -12,6 +12,9 @@ LENGTH = {"nm": 1.0, "angstrom": 0.1, "A": 0.1, "pm": 1e-3, "m": 1e9, "cm": 1e7,
 TIME = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6, "s": 1e12}
 ENERGY = {"kJ/mol": 1.0, "kcal/mol": KCAL, "eV": EV, "hartree": 2625.4996394798254, "J": 6.02214076e20}
 PRESSURE = {"kJ/mol/nm^3": 1.0, "bar": BAR, "atm": 1.01325 * BAR, "MPa": 10 * BAR, "GPa": 1e4 * BAR}
+DENSITY = 1.66053906892  # kg/m^3: 1 u/nm^3
+DIFFUSION = 1e3  # 1e-9 m^2/s: 1 nm^2/ps
+VISCOSITY = PRESSURE["GPa"]  # kJ ps/(mol nm^3): 1 mPa s, which is 1 GPa ps
 
 #: Unit styles of LAMMPS: (length, time, energy) in the names above.
 LAMMPS_STYLES = {

@@ -8,11 +8,16 @@ import numpy as np
 
 from meanforce.ensemble import State
 from meanforce.frames import Frames
+from meanforce.observables.rounding import with_error
 from meanforce.topology import Topology
 
 
 class Curve(NamedTuple):
-    """An averaged observable over an axis, with one standard error per point."""
+    """An averaged observable over an axis, with one standard error per point.
+
+    `blocks` holds the block means (blocks, points) whose scatter gave the errors: neighbouring points of a
+    curve are correlated, and only the blocks know how much. None where a curve came without them.
+    """
 
     name: str
     axis: np.ndarray
@@ -20,6 +25,16 @@ class Curve(NamedTuple):
     error: np.ndarray
     axis_label: str
     value_label: str
+    blocks: np.ndarray | None = None
+
+    def between(self, low: float, high: float) -> Curve:
+        """The part of the curve with low < axis < high."""
+        inside = (self.axis > low) & (self.axis < high)
+        if not inside.any():
+            raise ValueError(f"{self.name} has no point between {low} and {high}: its axis runs from "
+                             f"{self.axis[0]:.4g} to {self.axis[-1]:.4g}")  # fmt: skip
+        blocks = None if self.blocks is None else self.blocks[:, inside]
+        return self._replace(axis=self.axis[inside], value=self.value[inside], error=self.error[inside], blocks=blocks)
 
 
 class Scalar(NamedTuple):
@@ -30,12 +45,30 @@ class Scalar(NamedTuple):
     error: float
     unit: str
 
+    def __str__(self) -> str:
+        return f"{self.name}: {with_error(self.value, self.error)} {self.unit}"
+
 
 class Observable(Protocol):
-    name: str
-    unit: str
-    depends_on_potential: bool  # else its values per frame may be cached
-    needs_time: bool  # ordered frames of continuous chains; refuses weights
+    """A quantity to average over an ensemble or a reference data set.
+
+    `per_frame` returns one row per frame; unless the observable depends on the potential the rows are worth
+    keeping, and `reduce` may be called on them again with other weights. An observable that needs time is
+    handed the ordered frames of one chain at a time, returns one row per independent piece of it, and its
+    rows are never reweighted.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def depends_on_potential(self) -> bool: ...
+
+    @property
+    def needs_time(self) -> bool: ...
 
     def per_frame(self, frames: Frames, topology: Topology) -> np.ndarray: ...
 

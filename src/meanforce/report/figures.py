@@ -1,0 +1,198 @@
+"""Drawings for the page: SVG whose colours are the page's own, so that one drawing is right in light and dark.
+
+Matplotlib draws with stand-in colours, one per role; each is then replaced by a CSS variable. Text stays text.
+Colours are those of Okabe and Ito, which all colour vision tells apart, and every role has its own line style.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+
+from meanforce.observables.base import Curve
+from meanforce.report.sections import Figure
+
+#: Role -> stand-in colour. The page's style sheet defines the variable `--role` for both schemes.
+STAND_INS = {
+    "ink": "#010203",
+    "muted": "#020304",
+    "grid": "#030405",
+    "reference": "#040506",
+    "model": "#050607",
+    "rival": "#060708",
+}
+_DASHES = {"reference": "-", "model": (0, (6, 1.6)), "rival": (0, (5, 1.5, 1, 1.5))}
+_WIDTH = {"reference": 2.0, "model": 1.9, "rival": 1.5}
+_BAND = 2.0  # standard errors to either side
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "axes.edgecolor": STAND_INS["muted"],
+    "axes.labelcolor": STAND_INS["ink"],
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": STAND_INS["grid"],
+    "grid.linewidth": 0.7,
+    "xtick.color": STAND_INS["muted"],
+    "ytick.color": STAND_INS["muted"],
+    "xtick.labelcolor": STAND_INS["ink"],
+    "ytick.labelcolor": STAND_INS["ink"],
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "text.color": STAND_INS["ink"],
+    "legend.frameon": False,
+    "legend.fontsize": 10.5,
+    "legend.handlelength": 2.9,
+    "path.simplify": False,
+}
+
+
+class Series(NamedTuple):
+    """A curve with the name it has in the legend and the part it plays: 'reference', 'model' or 'rival'."""
+
+    curve: Curve
+    label: str
+    role: str
+
+
+def overlay(series: Sequence[Series], title: str, caption: str, *, span: tuple[float, float] | None = None) -> Figure:
+    """Curves on one axis with bands of two standard errors, and below them their distance from the first."""
+    reference = series[0].curve
+    with _canvas() as figure:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+        for s in series:
+            _line(top, s.curve.axis, s.curve.value, s.curve.error, s)
+            if s.curve.axis.shape != reference.axis.shape or not np.allclose(s.curve.axis, reference.axis):
+                raise ValueError(f"{s.label} and {series[0].label} do not share their axis: they cannot be overlaid")
+            _line(bottom, s.curve.axis, s.curve.value - reference.value, s.curve.error, s)
+        top.set_xlim(*(span or (reference.axis[0], reference.axis[-1])))
+        lowest = min(float(s.curve.value.min()) for s in series)
+        top.set_ylim(bottom=0.0 if lowest >= 0 else None)
+        _headroom(top)
+        top.set_ylabel(reference.value_label)
+        top.legend(loc="best")
+        bottom.set_ylabel("difference")
+        bottom.set_xlabel(reference.axis_label)
+        figure.align_ylabels()
+        description = _describe(series)
+        svg = _svg(figure, title, description)
+    return Figure(title, description, caption, svg)
+
+
+def trace(series: Sequence[Series], title: str, caption: str) -> Figure:
+    """Curves with their bands, each on its own axis points: a time series, a dependence on temperature."""
+    with _canvas(height=3.4) as figure:
+        axes = figure.subplots()
+        for s in series:
+            _line(axes, s.curve.axis, s.curve.value, s.curve.error, s)
+        axes.set_ylabel(series[0].curve.value_label)
+        axes.set_xlabel(series[0].curve.axis_label)
+        axes.margins(x=0)
+        axes.legend(loc="best")
+        description = _describe(series)
+        svg = _svg(figure, title, description)
+    return Figure(title, description, caption, svg)
+
+
+def parity(labels: np.ndarray, predictions: np.ndarray, title: str, caption: str, *, axis: str) -> Figure:
+    """Predictions against labels as a density: darker where more of them fall; the diagonal is agreement."""
+    x, y = np.ravel(labels).astype(float), np.ravel(predictions).astype(float)
+    if x.shape != y.shape:
+        raise ValueError(f"{len(x)} labels cannot be set against {len(y)} predictions")
+    edge = float(np.quantile(np.abs(x), 0.999)) or 1.0
+    edges = np.linspace(-edge, edge, 64)
+    counts = _smoothed(np.histogram2d(x, y, bins=(edges, edges))[0])
+    centres = (edges[1:] + edges[:-1]) / 2
+    levels = counts.max() * np.geomspace(2e-3, 1.0, 10)
+    shades = [(STAND_INS["model"], 0.1 + 0.85 * k / (len(levels) - 2)) for k in range(len(levels) - 1)]
+    with _canvas(width=4.8, height=4.5) as figure:
+        axes = figure.subplots()
+        density = axes.contourf(centres, centres, counts.T, levels=levels, colors=shades)
+        density.set_gid("data density")
+        axes.plot([-edge, edge], [-edge, edge], color=STAND_INS["reference"], lw=1.3, ls=(0, (4, 3)), label="agreement")
+        axes.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+        axes.set_xlabel(f"reference {axis}")
+        axes.set_ylabel(f"model {axis}")
+        axes.legend(loc="upper left")
+        spread = float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else float("nan")
+        description = f"Density of {len(x)} predictions against their labels; correlation {spread:.3f}."
+        svg = _svg(figure, title, description)
+    return Figure(title, description, caption, svg)
+
+
+def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series) -> None:
+    colour = STAND_INS[series.role]
+    if np.isfinite(error).all() and error.any():
+        band = axes.fill_between(x, y - _BAND * error, y + _BAND * error, color=colour, alpha=0.22, linewidth=0)
+        band.set_gid(f"band {series.role}")
+    order = {"reference": 2.2, "model": 2.4, "rival": 2.3}[series.role]
+    (line,) = axes.plot(x, y, color=colour, lw=_WIDTH[series.role], ls=_DASHES[series.role], label=series.label)
+    line.set(gid=f"data {series.role}", zorder=order)
+
+
+def _headroom(axes) -> None:
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.04 * (high - low))
+
+
+def _smoothed(counts: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(counts, 0.8)
+
+
+def _describe(series: Sequence[Series]) -> str:
+    parts = []
+    for s in series:
+        top = int(np.argmax(s.curve.value))
+        parts.append(f"{s.label}: highest value {s.curve.value[top]:.3g} at {s.curve.axis[top]:.3g}")
+    return f"{series[0].curve.value_label} against {series[0].curve.axis_label}. " + "; ".join(parts) + "."
+
+
+@contextmanager
+def _canvas(width: float = 6.4, height: float = 4.4) -> Iterator:
+    """A figure that belongs to no window and no global state."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Drawing
+
+    with matplotlib.rc_context(_STYLE):
+        drawing = Drawing(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(drawing)
+        yield drawing
+
+
+def _svg(drawing, title: str, description: str) -> str:
+    """The drawing as one <svg> element with the page's colours and fonts, and words for screen readers."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    # The salt keeps the identifiers of different drawings on one page apart, and the same from run to run.
+    with matplotlib.rc_context({"svg.hashsalt": title + description}):
+        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style type=.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="((?:data|band) [a-z]+)">', r'<g class="\1">', svg)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
+    svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
+    for role, stand_in in STAND_INS.items():
+        svg = svg.replace(stand_in, f"var(--{role})")
+    key = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    words = f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>'
+    head = f'<svg role="img" aria-labelledby="{key}-title {key}-desc" preserveAspectRatio="xMidYMid meet"'
+    svg = re.sub(r'^<svg (.*?)width="[^"]*" height="[^"]*"', rf"{head} \1", svg, count=1, flags=re.DOTALL)
+    return re.sub(r">", lambda m: ">" + words, svg, count=1)

@@ -1,0 +1,116 @@
+"""The section on structure: distributions of the model over those of the atoms, judged one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from meanforce.observables.base import Curve
+from meanforce.observables.compare import StructureError, adf_error, first_peak, rdf_error, structure_error
+from meanforce.observables.rounding import number, with_error
+from meanforce.report import verdicts
+from meanforce.report.figures import Series, overlay
+from meanforce.report.sections import Figure, Section, Table, Verdict
+
+_CAPTION = {
+    "rdf": "How likely a bead is at distance r from another, relative to an even spread.",
+    "adf": "Angles between two neighbours seen from the bead between them; unit integral.",
+    "bonded": "Distribution of an internal coordinate of the molecule; unit integral.",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One distribution of the reference with that of the model, and of rivals to set beside it."""
+
+    kind: Literal["rdf", "adf", "bonded"]
+    reference: Curve
+    models: tuple[tuple[str, Curve], ...]  # (name of the model, curve); the first is the one judged
+
+
+def structure(comparisons: Sequence[Comparison], reference: str = "atoms", text: Sequence[str] = ()) -> Section:
+    """Figures, verdicts and errors of every distribution."""
+    if not comparisons:
+        raise ValueError("there is no distribution to compare")
+    figures = tuple(_figure(c, reference) for c in comparisons)
+    judged = tuple(v for c in comparisons for v in _verdicts(c))
+    rows = tuple(row for c in comparisons for row in _rows(c))
+    header = ("Distribution", "Model", "Mean-square error", "of which noise", "beyond noise", "First peak", "at")
+    table = Table(
+        "Structure errors: radial on 0.005 nm bins over 0.2 to 0.9 nm, angular in radians on 90 bins, bonded relative "
+        "to the mean square of the reference. One standard error.",
+        header, rows, (False, False, True, True, True, True, True),
+    )  # fmt: skip
+    return Section("Structure", (*text, *_in_words(comparisons)), figures, judged, (table,))
+
+
+def error_of(comparison: Comparison, curve: Curve) -> StructureError:
+    """The structure error as it is defined for this kind of distribution."""
+    if comparison.kind == "rdf":
+        return rdf_error(curve, comparison.reference)
+    if comparison.kind == "adf":
+        return adf_error(curve, comparison.reference)
+    scale = float(np.mean(comparison.reference.value**2))
+    return StructureError(*(part / scale for part in structure_error(curve, comparison.reference)))
+
+
+def _figure(comparison: Comparison, reference: str) -> Figure:
+    roles = ["model"] + ["rival"] * len(comparison.models)
+    series = [Series(comparison.reference, reference, "reference")]
+    # Rivals first: what is judged is drawn on top of them, and named before them.
+    series += [Series(curve, name, role) for (name, curve), role in zip(comparison.models, roles, strict=False)]
+    span = None
+    if comparison.kind == "rdf":
+        rises = comparison.reference.axis[np.argmax(comparison.reference.value > 0.01)]
+        span = (max(0.0, rises - 0.05), float(comparison.reference.axis[-1]))
+    caption = f"{_CAPTION[comparison.kind]} Bands: two standard errors; below, the distance from {reference}."
+    return overlay(series, comparison.reference.name, caption, span=span)
+
+
+def _verdicts(comparison: Comparison) -> list[Verdict]:
+    rule = {"rdf": verdicts.RDF, "adf": verdicts.ADF, "bonded": verdicts.BONDED}[comparison.kind]
+    found = []
+    for place, (name, curve) in enumerate(comparison.models):
+        label = f"{comparison.reference.name}: mean-square error"
+        found.append(verdicts.judge_structure(rule, error_of(comparison, curve), name, label))
+        if comparison.kind == "rdf" and place == 0:
+            for which, ours, theirs in zip(
+                (verdicts.PEAK_POSITION, verdicts.PEAK_HEIGHT), first_peak(curve), first_peak(comparison.reference),
+                strict=True,
+            ):  # fmt: skip
+                found.append(verdicts.compare_scalars(which, ours, theirs, name, observable=ours.name))
+    return found
+
+
+def _rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    rows = []
+    for name, curve in (("reference", comparison.reference), *comparison.models):
+        if curve is comparison.reference:
+            errors = ("", "", "")
+        else:
+            error = error_of(comparison, curve)
+            errors = (number(error.mean_square, 2), number(error.noise, 2), with_error(error.excess, error.error))
+        peak = ("", "")
+        if comparison.kind == "rdf":
+            position, height = first_peak(curve)
+            peak = (with_error(height.value, height.error), f"{with_error(position.value, position.error)} nm")
+        rows.append((comparison.reference.name, name, *errors, *peak))
+    return rows
+
+
+def _in_words(comparisons: Sequence[Comparison]) -> list[str]:
+    """One sentence for each rival: how much worse it is than the model beside it."""
+    sentences = []
+    for comparison in comparisons:
+        ours = error_of(comparison, comparison.models[0][1]).mean_square
+        for name, curve in comparison.models[1:]:
+            theirs = error_of(comparison, curve).mean_square
+            worse = f"{number(theirs / ours, 2)} times" if theirs > ours else f"only {number(theirs / ours, 2)} times"
+            sentences.append(
+                f"{comparison.reference.name}: the mean-square error of {name} ({number(theirs, 2)}) is {worse} "
+                f"that of {comparison.models[0][0]} ({number(ours, 2)})."
+            )
+    return sentences

@@ -1,0 +1,112 @@
+"""The rules by which a model is judged. They stand here, before anything is sampled.
+
+Each rule names an effect size (how large a difference would matter to a user) and a number k of combined
+standard errors. With a difference d and its error s,
+
+    agrees        |d| + k s is within the effect size: any difference that matters is ruled out
+    differs       |d| - k s is beyond it: a difference that matters is established
+    not resolved  neither: the samples do not tell, and more of them are needed
+
+so that a short run can never buy agreement.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from meanforce.observables.base import Scalar
+from meanforce.observables.compare import StructureError
+from meanforce.observables.rounding import number, with_error
+from meanforce.report.sections import Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An effect size in `unit` (a fraction of the reference if `relative`) and k combined standard errors."""
+
+    observable: str
+    effect: float
+    k: float
+    unit: str = ""
+    relative: bool = False
+
+    def __str__(self) -> str:
+        size = f"{number(100 * self.effect)} %" if self.relative else f"{number(self.effect)} {self.unit}".strip()
+        return f"effect size {size}, k = {number(self.k)} combined standard errors"
+
+    def outcome(self, difference: float, error: float, scale: float = 1.0) -> Outcome:
+        """Judges a difference with its error; `scale` is the reference of a relative rule."""
+        effect = self.effect * abs(scale) if self.relative else self.effect
+        if not (math.isfinite(difference) and math.isfinite(error)):
+            return "not resolved"
+        if abs(difference) + self.k * error <= effect:
+            return "agrees"
+        if abs(difference) - self.k * error > effect:
+            return "differs"
+        return "not resolved"
+
+
+RDF = Rule("radial distribution function, mean-square error", effect=5e-4, k=2.0)
+ADF = Rule("angular distribution function, mean-square error", effect=5e-4, k=2.0)
+BONDED = Rule("bonded distribution, relative mean-square error", effect=1e-2, k=2.0)
+PEAK_HEIGHT = Rule("height of the first peak", effect=0.03, k=2.0, relative=True)
+PEAK_POSITION = Rule("position of the first peak", effect=0.005, k=2.0, unit="nm")
+FORCE = Rule("held-out force error above the noise floor", effect=0.05, k=2.0, relative=True)
+PRESSURE = Rule("pressure", effect=100.0, k=2.0, unit="bar")
+ENERGY = Rule("mean potential energy", effect=0.01, k=2.0, relative=True)
+DENSITY = Rule("density", effect=0.01, k=2.0, relative=True)
+DIFFUSION = Rule("diffusion coefficient", effect=0.1, k=2.0, relative=True)
+
+
+def compare_scalars(
+    rule: Rule, model: Scalar, reference: Scalar, name: str = "", *, observable: str = ""
+) -> Verdict:
+    """Judges a number of the model against the same number of the reference."""
+    difference = model.value - reference.value
+    error = math.hypot(model.error, reference.error)
+    outcome = rule.outcome(difference, error, reference.value)
+    apart = f"{number(100 * difference / reference.value)} %, " if rule.relative and reference.value else ""
+    combined = f"{number(abs(difference) / error, 2)} combined errors" if error > 0 else "no error known"
+    finding = (
+        f"{with_error(model.value, model.error)} {model.unit}".rstrip()
+        + f" against {with_error(reference.value, reference.error)} {reference.unit}".rstrip()
+        + f" ({apart}{combined})"
+    )
+    return Verdict(observable or rule.observable, outcome, finding, str(rule), name)
+
+
+def judge_structure(rule: Rule, error: StructureError, name: str = "", observable: str = "") -> Verdict:
+    """Judges the structure error beyond its noise. Below the noise the true error may still be as large as k s."""
+    outcome = rule.outcome(max(error.excess, 0.0), error.error)
+    finding = (
+        f"mean-square error {number(error.mean_square, 2)}, of which noise {number(error.noise, 2)}; "
+        f"beyond noise {with_error(error.excess, error.error)}"
+    )
+    return Verdict(observable or rule.observable, outcome, finding, str(rule), name)
+
+
+def judge_floor(rule: Rule, mean_square: Scalar, floor: tuple[float, float], name: str = "") -> Verdict:
+    """Judges a held-out error against an interval that holds the irreducible noise.
+
+    Both are mean squares. It agrees when even the lowest floor leaves less than the effect size to learn.
+    """
+    low, high = floor
+    if not 0 <= low <= high:
+        raise ValueError(f"the noise floor must be an interval of mean squares, not {floor}")
+    lowest, highest = mean_square.value / high - 1, mean_square.value / low - 1 if low > 0 else math.inf
+    error = rule.k * mean_square.error
+    if highest < math.inf and highest + error / low <= rule.effect:
+        outcome: Outcome = "agrees"
+    elif lowest - error / high > rule.effect:
+        outcome = "differs"
+    else:
+        outcome = "not resolved"
+    unit = mean_square.unit
+    above = f"{number(100 * lowest)} to {number(100 * highest)} % above the floor" if low > 0 else (
+        f"at least {number(100 * lowest)} % above the floor")  # fmt: skip
+    finding = (
+        f"mean square {with_error(mean_square.value, mean_square.error)} {unit}, noise floor between "
+        f"{number(low)} and {number(high)} {unit}: {above}"
+    )
+    return Verdict(rule.observable, outcome, finding, str(rule), name)
