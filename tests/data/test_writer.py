@@ -26,7 +26,7 @@ from meanforce.topology import Topology
 
 def frames(first, count):
     number = np.arange(first, first + count)
-    positions = np.random.default_rng(7).normal(size=(1, 40, 3)) + number[:, None, None]
+    positions = np.stack([np.random.default_rng(n).normal(size=(40, 3)) for n in number])
     return Frames(positions, forces=-positions, energy=number * 1.0)
 
 topology = Topology.of(["A"] * 40, {"A": 1.0})
@@ -93,9 +93,8 @@ def test_twenty_kills_lose_no_committed_frame(tmp_path):
     data = Dataset.open(path)
     data.verify()
     np.testing.assert_array_equal(data.column("energy"), np.arange(len(data)))
-    first = data[0].positions
-    for i in (1, len(data) // 2, len(data) - 1):
-        np.testing.assert_allclose(data[i].positions - first, i, atol=1e-12)
+    for i in (0, len(data) // 2, len(data) - 1):
+        np.testing.assert_array_equal(data[i].positions[0], np.random.default_rng(i).normal(size=(40, 3)))
     assert not part_folder(path).exists()
     assert [p.name for p in tmp_path.iterdir()] == ["grown.h5"]
 
@@ -103,7 +102,7 @@ def test_twenty_kills_lose_no_committed_frame(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 @pytest.mark.parametrize(
     ("counts", "committed"),
-    [([50], 0), ([5, 10, 50], 15), ([20] * 10, 200)],
+    [([50], 0), ([5, 10, 50], 15), ([20] * 2, 40)],
     ids=["at the first commit", "at a later commit", "when the segments are joined"],
 )
 def test_a_full_disk_gives_one_message_and_keeps_what_was_committed(tmp_path, counts, committed):
