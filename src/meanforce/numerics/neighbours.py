@@ -79,9 +79,10 @@ def build(
     counts = np.zeros((len(cutoffs), beads), np.int32)
     home = np.zeros((beads, 3), np.int32)
     periodic = box is not None
-    cells = np.asarray(box if periodic else np.zeros((len(start) - 1, 3, 3)), np.float64)
+    cells = _plain(box if periodic else np.zeros((len(start) - 1, 3, 3)), np.float64)
     lists = (cutoffs, capacities, offsets, counts, out)
-    ok = _build(np.asarray(positions, np.float64), cells, periodic, np.asarray(start), lists, excluded, home)
+    barred = (_plain(excluded.start, np.int32), _plain(excluded.partner, np.int32))
+    ok = _build(_plain(positions, np.float64), cells, periodic, _plain(start, np.int64), lists, barred, home)
     rows = []
     for k, capacity in enumerate(capacities):
         index, image, slot = out[:, offsets[k] : offsets[k + 1]].reshape(3, beads, capacity)
@@ -93,6 +94,11 @@ def build(
 def smallest_height(box: Float[np.ndarray, "frames 3 3"]) -> float:
     """The smallest distance between opposite faces of the boxes."""
     return float((1 / np.linalg.norm(np.linalg.inv(box), axis=-2)).min())
+
+
+def _plain(array, dtype):
+    """Contiguous, writable and of one type, so that everything is compiled once."""
+    return np.require(array, dtype, "CW")
 
 
 @_fast

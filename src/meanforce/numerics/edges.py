@@ -1,0 +1,55 @@
+"""Vectors along a neighbour list, one component at a time, with derivatives that gather."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from meanforce.numerics.linear import linear_map
+from meanforce.numerics.neighbours import FAR, IMAGE_RANGE, SIDE
+
+#: The lattice vector of each image code, in units of the box vectors; the last, for unused slots, is none.
+IMAGES = np.zeros((FAR + 1, 3), np.int32)
+IMAGES[:FAR] = np.stack(np.unravel_index(np.arange(FAR), (SIDE,) * 3), -1) - IMAGE_RANGE
+
+
+def take(values: Array, index: Int[Array, "..."]) -> Array:
+    """`values[index]` for an index known to lie inside."""
+    return values.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def reverse(values: Float[Array, "beads capacity"], index, slot) -> Float[Array, "beads capacity"]:
+    """The value at the reverse of every pair."""
+    return take(values.reshape(-1), index * values.shape[1] + slot)
+
+
+def moment(values: Float[Array, "beads capacity"], image: Int[Array, "beads capacity"]) -> Float[Array, "beads 3"]:
+    """The sum of value times lattice vector over the neighbours of each bead."""
+    return jnp.stack([(values * take(jnp.asarray(IMAGES[:, k], values.dtype), image)).sum(1) for k in range(3)], -1)
+
+
+def _difference(x, index, slot):
+    return take(x, index) - x[:, None]
+
+
+def _collect(ct, index, slot):
+    return (reverse(ct, index, slot) - ct).sum(1)
+
+
+def _shift(column, image, frames):
+    table = (column @ jnp.asarray(IMAGES.T, column.dtype)).reshape(-1)
+    first = jnp.repeat(jnp.arange(frames, dtype=image.dtype) * len(IMAGES), len(image) // frames)
+    return take(table, image if frames == 1 else image + first[:, None])
+
+
+def _shift_transpose(ct, image, frames):
+    return moment(ct, image).reshape(frames, -1, 3).sum(1)
+
+
+#: difference(x, index, slot): x of every neighbour less x of the bead, for one coordinate x of all beads.
+difference = linear_map("meanforce_difference", _difference, _collect)
+
+#: shift(column, image, frames=n): one coordinate of the lattice vectors of all neighbours, for that coordinate
+#: (frames, 3) of the three box vectors.
+shift = linear_map("meanforce_shift", _shift, _shift_transpose)
