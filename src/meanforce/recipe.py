@@ -1,0 +1,226 @@
+"""The YAML a person writes: every key documented with its unit, every typo answered with the nearest key."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from meanforce.reference.exact_run import ExactRun
+from meanforce.reference.openmm import ReferenceRun
+
+
+_FOLDER = resources.files("meanforce") / "resources" / "recipes"
+
+#: Where atoms may come from.
+SOURCES = ("reference", "exact", "trajectory", "dataset")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be carried out, said in one message before the work starts."""
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Positive = Annotated[float, Field(gt=0)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda p: p if isinstance(p, list | tuple) else (p,))]
+
+
+class Trajectory(Options):
+    """Your own atomistic run."""
+
+    topology: Path = Field(description="TPR, PSF, PDB, GRO, DATA, PRMTOP, ... as MDAnalysis reads them")
+    trajectories: Paths = Field(description="TRR, NetCDF, H5MD, LAMMPS dump, extxyz, ... with forces; in order")
+    energies: Path | None = Field(None, description=".edr, log or csv with the potential energy; matched by time")
+    units: str | None = Field(None, description="unit style of files that state none: real, metal (LAMMPS)")
+    constraints: str | None = Field(None, description="h-bonds, all-bonds or rigid-water, where no TPR says so")
+    temperature: Positive = Field(description="K, of the thermostat")
+
+
+class Mapping(Options):
+    """Which atoms make a bead. Exactly one of residues, selections, cgsmiles."""
+
+    residues: dict[str, dict[str, Literal["all"] | tuple[str, ...]]] | None = Field(
+        None, description="residue name -> bead name -> 'all' or the atom names"
+    )
+    selections: dict[str, str] | None = Field(None, description="bead name -> MDAnalysis selection, one bead a residue")
+    cgsmiles: str | None = Field(None, description="a CGsmiles string for the molecule")
+    position: str = Field("mass", description="mass, geometry, or the name of the atom that is the bead")
+    forces: Literal["sum", "optimal"] = Field("sum", description="summed, or the noise-minimising force map")
+
+    @model_validator(mode="after")
+    def _exactly_one(self):
+        if sum(value is not None for value in (self.residues, self.selections, self.cgsmiles)) != 1:
+            raise ValueError("give exactly one of residues, selections, cgsmiles")
+        return self
+
+
+class Spline(Options):
+    """Splines in distances, bonds, angles and dihedrals, with a three-body part: fitted in closed form."""
+
+    kind: Literal["spline"] = "spline"
+    cutoff: Positive = Field(0.9, description="nm, of the pair splines")
+    many_body: bool = Field(True, description="three-body splines on top of the pairs")
+
+
+class Train(Options):
+    virial: float = Field(0.0, ge=0, description="weight of the stored virials beside the forces (pressure matching)")
+    held_out: float = Field(
+        0.2, gt=0, lt=1, description="part of the frames, in contiguous blocks, kept for the verdict"
+    )
+    batch: int = Field(20, gt=0, description="frames in memory at once")
+    regularisation: Literal["evidence", "cross-validation"] = Field("evidence", description="how strongly to smooth")
+
+
+class Simulate(Options):
+    temperature: Positive | None = Field(None, description="K; default: the lowest temperature of the data")
+    time: Positive = Field(200.0, description="ps to keep, in each replica")
+    equilibration: float = Field(10.0, ge=0, description="ps thrown away first")
+    timestep: Positive = Field(0.005, description="ps")
+    save_every: Positive = Field(0.5, description="ps between stored frames")
+    friction: Positive = Field(1.0, description="1/ps, of the Langevin thermostat")
+    pressure: float | None = Field(None, description="bar; constant pressure. Without it: constant volume")
+    replicas: int = Field(1, gt=0, description="independent copies, run side by side")
+    precision: Literal["single", "double"] = Field("single", description="floating-point numbers of the run")
+    format: Literal["xtc", "dcd", "h5md"] = Field("xtc", description="trajectory file for VMD or OVITO")
+    seed: int = Field(1, ge=0, description="seed of velocities and thermostat")
+
+
+class Validate(Options):
+    rdf_range: tuple[float, float] = Field((0.2, 0.9), description="nm, where the radial distribution is judged")
+    rdf_bin: Positive = Field(0.005, description="nm, width of its bins")
+    adf_cutoff: Positive | None = Field(None, description="nm, first shell of the angles; None: no angles")
+    pair_only: bool = Field(False, description="also fit and sample a pair-only potential, shown beside")
+
+
+def _shorthand(value):
+    """`potential: spline` is `potential: {kind: spline}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class Recipe(Options):
+    """The whole way from atoms to a judged coarse-grained model."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run folder")
+    reference: ReferenceRun | None = Field(None, description="make atomistic data here with OpenMM ...")
+    exact: ExactRun | None = Field(None, description="... or draw it from an exactly solvable liquid ...")
+    trajectory: Trajectory | None = Field(None, description="... or read your own run ...")
+    dataset: Path | None = Field(None, description="... or start from a data set: of beads, or of atoms with a mapping")
+    mapping: Mapping | None = None
+    potential: Annotated[Spline, BeforeValidator(_shorthand)] = Spline()
+    train: Train = Train()
+    simulate: Simulate = Simulate()
+    validate_: Validate = Field(Validate(), alias="validate")
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        sources = [s for s in SOURCES if getattr(self, s) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SOURCES)}; found {', '.join(sources) or 'none'}")
+        if self.mapping is None and self.dataset is None:
+            raise ValueError("mapping is missing: say which atoms make a bead")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Of everything but the name."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path: Path) -> Recipe:
+    """Reads a recipe; paths inside are relative to its folder."""
+    path = Path(path)
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such file; `meanforce template water > {path.name}` writes one to start from")
+    return parse(path.read_text(), where=path)
+
+
+def parse(text: str, where: Path = Path("recipe.yaml")) -> Recipe:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{where} holds no recipe: it should be `key: value` lines; see `meanforce template water`")
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+    return _resolve(recipe, where.parent)
+
+
+def templates() -> list[str]:
+    """The recipes that ship."""
+    return sorted(p.name.removesuffix(".yaml") for p in _FOLDER.iterdir() if p.name.endswith(".yaml"))
+
+
+def template(name: str) -> str:
+    """The text of a recipe that ships."""
+    if name not in templates():
+        raise RecipeError(f"no recipe {name!r}{_nearest(name, templates())}")
+    return (_FOLDER / f"{name}.yaml").read_text("utf-8")
+
+
+def schema() -> dict:
+    """JSON schema of the recipe, for editors."""
+    return Recipe.model_json_schema(by_alias=True)
+
+
+def _resolve(recipe: Recipe, folder: Path) -> Recipe:
+    absolute = lambda p: p if p is None else (folder / p).resolve()
+    changes: dict = {"dataset": absolute(recipe.dataset)}
+    if (t := recipe.trajectory) is not None:
+        changes["trajectory"] = t.model_copy(
+            update={
+                "topology": absolute(t.topology),
+                "trajectories": tuple(absolute(p) for p in t.trajectories),
+                "energies": absolute(t.energies),
+            }
+        )
+    return recipe.model_copy(update=changes)
+
+
+def _explain(error) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{_nearest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
+    if error["type"] == "union_tag_invalid":
+        known = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
+        return f"{place}: unknown {error['ctx']['tag']!r}{_nearest(error['ctx']['tag'], known)}"
+    if error["type"] == "literal_error":
+        known = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"{place}: unknown {error['input']!r}{_nearest(str(error['input']), known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _keys_at(location) -> list[str]:
+    """The keys allowed at a place in the recipe; the tag of a union narrows it to the member with that name."""
+    models: list[type[BaseModel]] = [Recipe]
+    for part in location:
+        tagged = [
+            m for m in models if any(f.default == part for n, f in m.model_fields.items() if n in ("name", "kind"))
+        ]
+        deeper = [f for m in models for n, f in m.model_fields.items() if (f.alias or n) == part]
+        models = [found for field in deeper for found in _models_in(field.annotation)] if deeper else tagged
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models_in(inner)]
+
+
+def _nearest(word: str, known) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}" if known else ""
