@@ -70,7 +70,7 @@ def entropy(model: HasPotential, R, box=None, *, temperature, parameters=None) -
 
 
 def virial(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
-    """W = -dA/d(ln L) in kJ/mol by a derivative in the strain, for any potential: all beads and the box scale as one."""
+    """W = -dA/d(ln L) in kJ/mol by a derivative in the strain: all beads and the box scale as one."""
     return _evaluate(_virial, model, R, box, temperature, parameters)
 
 
@@ -111,11 +111,7 @@ def graphs(
         size = max(size, len(frames))
         filled = frames[np.minimum(np.arange(size), len(frames) - 1)]
         graph = build(filled, topology, cutoffs, capacities=capacities)
-        needed = tuple(int(n.needed) for n in graph.neighbours)
-        held = tuple(n.capacity for n in graph.neighbours)
-        if capacities is None or any(n > c for n, c in zip(needed, held, strict=True)):
-            capacities = tuple(max(c, _roomy(n)) for n, c in zip(needed, capacities or (0,) * len(needed), strict=True))
-            graph = build(filled, topology, cutoffs, capacities=capacities)
+        capacities = tuple(n.capacity for n in graph.neighbours)
         yield frames, graph, len(frames)
 
 
@@ -123,10 +119,6 @@ def frames_per_batch(topology: Topology, count: int, budget: int = _SLOTS) -> in
     """Frames that fit a budget of neighbour slots, in batches as equal as they can be."""
     most = max(1, budget // (_NEIGHBOURS_GUESS * max(len(topology), 1)))
     return -(-count // -(-count // most)) if count else 1
-
-
-def _roomy(needed: int) -> int:
-    return -(-int(1.08 * needed + 2) // 4) * 4
 
 
 def _free_energy(potential: Potential, graph: Graph) -> Array:

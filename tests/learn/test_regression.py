@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.interpolate import BSpline
+
 from meanforce.learn.regression import Normal, regress
 from meanforce.learn.validation import cross_validated, held_out
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
-from scipy.interpolate import BSpline
 
 
 def normal_of(x, y, blocks=16, weight=1.0):

@@ -11,7 +11,7 @@ import numpy as np
 
 from meanforce.learn.linear import Progress, normal_equations
 from meanforce.learn.posterior import Posterior
-from meanforce.learn.regression import Normal, Regression, regress
+from meanforce.learn.regression import Normal, Regression, regress, residual_square
 from meanforce.learn.result import Fit, History, Outcome, Score
 from meanforce.learn.validation import cross_validated, held_out
 from meanforce.model import Model
@@ -133,10 +133,8 @@ def _with_core(potential: LinearPotential, regression: Regression, temperatures:
 
 
 def _score(objective: Objective, normal: Normal, regression: Regression, at: int, squares: np.ndarray) -> Score:
-    from meanforce.learn.regression import residual_square
-
     total = normal.total
-    mean = float(np.mean(squares))
+    mean = float(np.average(squares, weights=normal.blocks.count[: len(squares)]))
     error = float(np.std(squares, ddof=1) / np.sqrt(len(squares))) if len(squares) > 1 else float("nan")
     return Score(
         name=objective.name,

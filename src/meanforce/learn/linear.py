@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
+from itertools import pairwise
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
@@ -63,19 +64,19 @@ def _groups(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadrat
 def _accumulate(
     potential: LinearPotential, data: Dataset, objectives: list[Quadratic], blocks: int, progress: Progress | None
 ) -> list[Normal]:
-    block, batch = _lengths(data, potential.coefficients.shape[0], blocks)
+    edges, batch = _lengths(data, potential.coefficients.shape[0], blocks)
     weights = _weights(data)
     order = np.concatenate(data.runs())
     rows = tuple(type(objective).rows for objective in objectives)
     sums: dict[int, tuple[Equations, ...]] = {}
     done = 0
-    for frames, graph, count in graphs(_batches(data, order, block, batch), data.topology, potential.cutoffs):
+    for frames, graph, count in graphs(_batches(data, order, edges, batch), data.topology, potential.cutoffs):
         chosen = order[done : done + count]
         labels = tuple(objective.labels(frames, data.topology) for objective in objectives)
         new = _equations(
             potential, rows, graph, _padded(labels, count, graph.frames), _fill(weights[chosen], graph.frames)
         )
-        number = done // block
+        number = int(np.searchsorted(edges, done, side="right")) - 1
         sums[number] = new if number not in sums else tuple(map(_add, sums[number], new))
         done += count
         if progress is not None:
@@ -84,22 +85,24 @@ def _accumulate(
     for position, objective in enumerate(objectives):
         parts = [Equations(*map(np.asarray, sums[number][position])) for number in sorted(sums)]
         stacked = Equations(*map(np.stack, zip(*parts, strict=True)))
-        _refuse_not_finite(stacked, objective, block)
+        _refuse_not_finite(stacked, objective, edges)
         normals.append(Normal(stacked, objective.weight))
     return normals
 
 
-def _lengths(data: Dataset, size: int, blocks: int) -> tuple[int, int]:
-    """Frames in a block, and in the equal batches that make it up."""
-    block = -(-len(data) // max(1, min(blocks, len(data))))
+def _lengths(data: Dataset, size: int, blocks: int) -> tuple[Int[np.ndarray, "edges"], int]:
+    """Where the blocks begin and end, and the frames in the equal batches that make them up."""
+    blocks = min(blocks, len(data))
+    edges = len(data) * np.arange(blocks + 1) // blocks
+    block = -(-len(data) // blocks)
     bytes_per_frame = 24 * len(data.topology) * max(size, 1)
     most = max(1, min(frames_per_batch(data.topology, len(data)), DESIGN_BYTES // bytes_per_frame))
-    return block, -(-block // -(-block // most))
+    return edges, -(-block // -(-block // most))
 
 
-def _batches(data: Dataset, order: np.ndarray, block: int, batch: int) -> Iterator[Frames]:
-    for first in range(0, len(order), block):
-        yield from data.batches(batch, order[first : first + block])
+def _batches(data: Dataset, order: np.ndarray, edges: np.ndarray, batch: int) -> Iterator[Frames]:
+    for first, last in pairwise(edges):
+        yield from data.batches(batch, order[first:last])
 
 
 def _weights(data: Dataset) -> Float[np.ndarray, "frames"]:
@@ -134,10 +137,10 @@ def _equations(
     found = []
     for read, values in zip(rows, labels, strict=True):
         matrix = read(design)
-        values = values if fixed is None else values - read(fixed)[:, 0]
-        each = jnp.repeat(weights, len(values) // graph.frames)
+        wanted = values if fixed is None else values - read(fixed)[:, 0]
+        each = jnp.repeat(weights, len(wanted) // graph.frames)
         heavy = matrix * each[:, None]
-        found.append(Equations(matrix.T @ heavy, heavy.T @ values, jnp.sum(each * values**2), jnp.sum(each)))
+        found.append(Equations(matrix.T @ heavy, heavy.T @ wanted, jnp.sum(each * wanted**2), jnp.sum(each)))
     return tuple(found)
 
 
@@ -151,11 +154,11 @@ def _add(left: Equations, right: Equations) -> Equations:
     return Equations(*(a + b for a, b in zip(left, right, strict=True)))
 
 
-def _refuse_not_finite(equations: Equations, objective: Quadratic, block: int) -> None:
+def _refuse_not_finite(equations: Equations, objective: Quadratic, edges: np.ndarray) -> None:
     bad = ~reduce(np.logical_and, (np.isfinite(f).reshape(len(f), -1).all(axis=1) for f in equations))
     if bad.any():
-        first = int(np.argmax(bad)) * block
+        first, last = edges[int(np.argmax(bad)) :][:2]
         raise ValueError(
-            f"the equations of the {objective.name} labels are not finite in frames {first} to {first + block - 1}: "
+            f"the equations of the {objective.name} labels are not finite in frames {first} to {last - 1}: "
             "two beads may lie on one another there; look at the data with mf.inspect"
         )

@@ -268,7 +268,7 @@ def _moved(problem: Problem, solution: Solution, old: np.ndarray, new: np.ndarra
     moved = 0.0
     for penalty, rank, before, after in zip(problem.penalties, problem.ranks, old, new, strict=True):
         free, _ = _gamma_and_roughness(penalty, rank, before, solution)
-        leverage = min(1.0, min(free, rank - free)) if rank else 0.0
+        leverage = min(1.0, free, rank - free) if rank else 0.0
         moved = max(moved, leverage * abs(np.log(after / before)))
     return moved
 
