@@ -72,7 +72,7 @@ class LinearPotential(Potential):
 
     @property
     def fixed(self) -> Potential | None:
-        """A prior under the basis that is not fitted: in `energies`, not in `design`. A fit subtracts it from labels."""
+        """A prior under the basis, in `energies` but not in `design`: a fit subtracts it from the labels."""
         return None
 
     def penalties(self) -> tuple[Penalty, ...]:
@@ -88,3 +88,8 @@ class LinearPotential(Potential):
         """
         del determined, step
         return self
+
+
+def frame_rows(graph: Graph, rows: Float[Array, "beads k"]) -> Float[Array, "frames k"]:
+    """Sums rows of beads within each frame; frames are of one size and stand one after the other."""
+    return rows.reshape(graph.frames, -1, rows.shape[-1]).sum(1)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from meanforce.graph import Graph, edges, neighbour_species
 from meanforce.numerics.harmonics import degrees, harmonic_gradients, harmonics
-from meanforce.potentials.base import Design, LinearPotential, Penalty
+from meanforce.potentials.base import Design, LinearPotential, Penalty, frame_rows
 
 
 class ThreeBodySpline(LinearPotential):
@@ -148,7 +148,7 @@ class ThreeBodySpline(LinearPotential):
         rows = values[:, p, q].reshape(values.shape[0], -1)
         which = jax.nn.one_hot(graph.species, len(self.types), dtype=rows.dtype)
         rows = (which[:, :, None] * rows[:, None]).reshape(rows.shape[0], -1)
-        return jax.ops.segment_sum(rows, graph.frame, graph.frames, indices_are_sorted=True)
+        return frame_rows(graph, rows)
 
     def _force_rows(self, graph: Graph, local: _Local) -> Float[Array, "beads 3 k"]:
         """-dphi/dR_i, gathered: bead i moves in its own environment and in that of each neighbour."""
@@ -183,7 +183,7 @@ class ThreeBodySpline(LinearPotential):
 
         def contracted(functions):
             terms = [functions[:, m, :, None] * meets[:, :, m] for m in range(len(degree_of))]
-            return jnp.stack([sum(terms[l**2 : (l + 1) ** 2]) for l in range(self.degree + 1)], -1)
+            return jnp.stack([sum(terms[part]) for part in _parts(self.degree)], -1)
 
         outward = contracted(local.angular) - itself[..., None]
         along = jnp.stack([outward * n[..., None, None] for n in local.unit], -1)
@@ -211,6 +211,11 @@ class _Local(NamedTuple):
 
 def _upper_pairs(channels: int) -> tuple[np.ndarray, np.ndarray]:
     return np.triu_indices(channels)
+
+
+def _parts(degree: int) -> list[slice]:
+    """Where the harmonics of each degree stand."""
+    return [slice(n**2, (n + 1) ** 2) for n in range(degree + 1)]
 
 
 def _bumps(term: ThreeBodySpline, distance: Float[Array, "beads capacity"]) -> Float[Array, "beads radial capacity"]:
@@ -247,8 +252,7 @@ def _masked(masks: tuple[Array | None, ...], functions: Float[Array, "beads radi
 
 def _by_degree(left: Float[Array, "beads channels m"], right: Float[Array, "beads channels m"], degree: int):
     """Products of moments, summed over m within each degree."""
-    parts = [slice(l**2, (l + 1) ** 2) for l in range(degree + 1)]
-    return jnp.stack([jnp.einsum("ipm,iqm->ipq", left[..., m], right[..., m]) for m in parts], -1)
+    return jnp.stack([jnp.einsum("ipm,iqm->ipq", left[..., m], right[..., m]) for m in _parts(degree)], -1)
 
 
 def _products(left: Float[Array, "beads channels capacity"], right: Float[Array, "beads channels capacity"]):

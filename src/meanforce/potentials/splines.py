@@ -1,0 +1,340 @@
+"""Pair, bonded and external terms in cubic B-splines: linear in their coefficients."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from meanforce.graph import Graph, edges, neighbour_species, pair_energy
+from meanforce.numerics.edges import take
+from meanforce.potentials import internal
+from meanforce.potentials.base import Design, LinearPotential, Penalty, frame_rows
+from meanforce.potentials.curves import Curve, core
+
+
+class PairSpline(LinearPotential):
+    """A = sum over pairs of u(r), one spline for each pair of species.
+
+    u vanishes at the cut-off with two derivatives; below `start` it goes on as a straight line, so that
+    two beads that come too close feel the force they felt at `start`.
+    """
+
+    coefficients: Float[Array, "k"]
+    types: tuple[str, ...] = eqx.field(static=True)
+    curve: Curve
+
+    def __init__(
+        self,
+        types: tuple[str, ...],
+        *,
+        cutoff: float = 0.9,
+        start: float = 0.2,
+        spacing: float = 0.02,
+        coefficients: Float[Array, "k"] | None = None,
+    ):
+        """Knots from `start` to `cutoff` (nm), at most `spacing` apart."""
+        self.types = tuple(types)
+        self.curve = Curve(float(start), float(cutoff), _intervals(start, cutoff, spacing), "cutoff")
+        self.coefficients = _checked(coefficients, len(pair_names(self.types)) * self.curve.size)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return (self.curve.high,)
+
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        near = edges(graph, self.curve.high)
+        there = neighbour_species(graph, self.curve.high) if len(self.types) > 1 else 0
+        kind = _pair_kind(self.types, graph.species[:, None], there)
+        tables = _tables(self.curve, self.coefficients, graph)
+        return self.curve.evaluate(tables, kind, jnp.sqrt(near.squared)).sum(1) / 2
+
+    def energy(self, graph: Graph) -> Float[Array, "frames"]:
+        curve, types = self.curve, self.types
+
+        def u(tables, squared, here, there):
+            return curve.evaluate(tables, _pair_kind(types, here, there), jnp.sqrt(squared))
+
+        def slope(tables, squared, here, there):
+            distance = jnp.sqrt(squared)
+            return curve.slope(tables, _pair_kind(types, here, there), distance) / (2 * distance)
+
+        return pair_energy(graph, curve.high, u, _tables(curve, self.coefficients, graph), slope)
+
+    def design(self, graph: Graph) -> Design:
+        near = edges(graph, self.curve.high)
+        distance = jnp.sqrt(near.squared)
+        unit = jnp.stack([near.x, near.y, near.z], 1) / distance[:, None]
+        value, slope = self.curve.rows(distance)
+        energy, forces, virial = [], [], []
+        for mask in self._masks(graph):
+            here, rise = (value, slope) if mask is None else (value * mask, slope * mask)
+            energy.append(here.sum(1) / 2)
+            forces.append(jnp.matmul(unit, rise))
+            virial.append(-jnp.matmul(distance[:, None], rise)[:, 0] / 2)
+        join = lambda parts: jnp.concatenate(parts, -1)
+        return Design(frame_rows(graph, join(energy)), join(forces), frame_rows(graph, join(virial)))
+
+    def with_coefficients(self, coefficients: Float[Array, "k"]) -> PairSpline:
+        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
+
+    def basis_names(self) -> tuple[str, ...]:
+        return _names("pair", pair_names(self.types), self.curve, "nm")
+
+    def penalties(self) -> tuple[Penalty, ...]:
+        return _penalties("pair", pair_names(self.types), self.curve)
+
+    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> PairSpline:
+        rows = np.asarray(self.coefficients).reshape(-1, self.curve.size)
+        known = np.asarray(determined).reshape(rows.shape)
+        return self.with_coefficients(np.concatenate([core(c, d, step) for c, d in zip(rows, known, strict=True)]))
+
+    def _masks(self, graph: Graph) -> tuple[Float[Array, "beads capacity 1"] | None, ...]:
+        """Which edges belong to each pair of species; None where there is but one."""
+        if len(self.types) == 1:
+            return (None,)
+        kind = _pair_kind(self.types, graph.species[:, None], neighbour_species(graph, self.curve.high))
+        dtype = graph.positions.dtype
+        return tuple((kind == pair).astype(dtype)[..., None] for pair in range(len(pair_names(self.types))))
+
+
+class BondSpline(LinearPotential):
+    """A = sum over bonds of u(r), one spline for each kind of bond, linear beyond its range."""
+
+    coefficients: Float[Array, "k"]
+    kinds: tuple[tuple[str, ...], ...] = eqx.field(static=True)
+    curve: Curve
+
+    def __init__(
+        self,
+        kinds: tuple[tuple[str, ...], ...],
+        *,
+        start: float = 0.1,
+        end: float = 0.7,
+        spacing: float = 0.01,
+        coefficients: Float[Array, "k"] | None = None,
+    ):
+        """Knots from `start` to `end` (nm), at most `spacing` apart, for each of `Topology.kinds("bonds")`."""
+        self.kinds = _tuples(kinds)
+        self.curve = Curve(float(start), float(end), _intervals(start, end, spacing), "free")
+        self.coefficients = _checked(coefficients, len(self.kinds) * self.curve.size)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return ()
+
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        return _bonded_energies(self.curve, self.coefficients, graph, "bonds")
+
+    def design(self, graph: Graph) -> Design:
+        return _bonded_design(self.curve, len(self.kinds), graph, "bonds")
+
+    def with_coefficients(self, coefficients: Float[Array, "k"]) -> BondSpline:
+        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
+
+    def basis_names(self) -> tuple[str, ...]:
+        return _names("bond", self.kinds, self.curve, "nm")
+
+    def penalties(self) -> tuple[Penalty, ...]:
+        return _penalties("bond", self.kinds, self.curve)
+
+
+class AngleSpline(LinearPotential):
+    """A = sum over angles of u(theta), theta from 0 to pi: even at both ends, so that forces stay finite."""
+
+    coefficients: Float[Array, "k"]
+    kinds: tuple[tuple[str, ...], ...] = eqx.field(static=True)
+    curve: Curve
+
+    def __init__(
+        self,
+        kinds: tuple[tuple[str, ...], ...],
+        *,
+        intervals: int = 36,
+        coefficients: Float[Array, "k"] | None = None,
+    ):
+        """`intervals` of equal width in theta, for each of `Topology.kinds("angles")`."""
+        self.kinds = _tuples(kinds)
+        self.curve = Curve(0.0, float(np.pi), int(intervals), "even")
+        self.coefficients = _checked(coefficients, len(self.kinds) * self.curve.size)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return ()
+
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        return _bonded_energies(self.curve, self.coefficients, graph, "angles")
+
+    def design(self, graph: Graph) -> Design:
+        return _bonded_design(self.curve, len(self.kinds), graph, "angles")
+
+    def with_coefficients(self, coefficients: Float[Array, "k"]) -> AngleSpline:
+        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
+
+    def basis_names(self) -> tuple[str, ...]:
+        return _names("angle", self.kinds, self.curve, "rad")
+
+    def penalties(self) -> tuple[Penalty, ...]:
+        return _penalties("angle", self.kinds, self.curve)
+
+
+class DihedralSpline(LinearPotential):
+    """A = sum over dihedrals of u(phi), periodic in phi."""
+
+    coefficients: Float[Array, "k"]
+    kinds: tuple[tuple[str, ...], ...] = eqx.field(static=True)
+    curve: Curve
+
+    def __init__(
+        self,
+        kinds: tuple[tuple[str, ...], ...],
+        *,
+        intervals: int = 36,
+        coefficients: Float[Array, "k"] | None = None,
+    ):
+        """`intervals` of equal width in phi, for each of `Topology.kinds("dihedrals")`."""
+        self.kinds = _tuples(kinds)
+        self.curve = Curve(-float(np.pi), float(np.pi), int(intervals), "periodic")
+        self.coefficients = _checked(coefficients, len(self.kinds) * self.curve.size)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return ()
+
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        return _bonded_energies(self.curve, self.coefficients, graph, "dihedrals")
+
+    def design(self, graph: Graph) -> Design:
+        return _bonded_design(self.curve, len(self.kinds), graph, "dihedrals")
+
+    def with_coefficients(self, coefficients: Float[Array, "k"]) -> DihedralSpline:
+        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
+
+    def basis_names(self) -> tuple[str, ...]:
+        return _names("dihedral", self.kinds, self.curve, "rad")
+
+    def penalties(self) -> tuple[Penalty, ...]:
+        return _penalties("dihedral", self.kinds, self.curve)
+
+
+class ExternalSpline(LinearPotential):
+    """A = sum over beads of u(x), along the first coordinate: linear beyond the range of its knots."""
+
+    coefficients: Float[Array, "k"]
+    types: tuple[str, ...] = eqx.field(static=True)
+    curve: Curve
+
+    def __init__(
+        self,
+        types: tuple[str, ...],
+        *,
+        start: float,
+        end: float,
+        intervals: int = 20,
+        coefficients: Float[Array, "k"] | None = None,
+    ):
+        """`intervals` of equal width from x = `start` to `end` (nm), one spline for each species."""
+        self.types = tuple(types)
+        self.curve = Curve(float(start), float(end), int(intervals), "free")
+        self.coefficients = _checked(coefficients, len(self.types) * self.curve.size)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return ()
+
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        tables = _tables(self.curve, self.coefficients, graph)
+        return self.curve.evaluate(tables, graph.species, graph.positions[:, 0])
+
+    def design(self, graph: Graph) -> Design:
+        x = graph.positions[:, 0]
+        value, slope = (_spread(rows, graph.species, len(self.types)) for rows in self.curve.rows(x))
+        forces = jnp.stack([-slope, jnp.zeros_like(slope), jnp.zeros_like(slope)], 1)
+        return Design(frame_rows(graph, value), forces, frame_rows(graph, -slope * x[:, None]))
+
+    def with_coefficients(self, coefficients: Float[Array, "k"]) -> ExternalSpline:
+        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
+
+    def basis_names(self) -> tuple[str, ...]:
+        return _names("external", [(name,) for name in self.types], self.curve, "nm")
+
+    def penalties(self) -> tuple[Penalty, ...]:
+        return _penalties("external", [(name,) for name in self.types], self.curve)
+
+
+def pair_names(types: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The pairs of species, in the order of the coefficients of every pair term."""
+    return tuple((a, b) for i, a in enumerate(types) for b in types[i:])
+
+
+def pair_index(species: int) -> Int[np.ndarray, "species species"]:
+    """Where the pair of two species stands in `pair_names`."""
+    first, second = np.triu_indices(species)
+    index = np.zeros((species, species), np.int32)
+    index[first, second] = index[second, first] = np.arange(len(first))
+    return index
+
+
+def _pair_kind(types: tuple[str, ...], here, there):
+    if len(types) == 1:
+        return 0
+    return take(jnp.asarray(pair_index(len(types)).reshape(-1)), here * len(types) + there)
+
+
+def _bonded_energies(curve: Curve, coefficients: Float[Array, "k"], graph: Graph, name: internal.Kind):
+    terms = internal.terms(graph, name)
+    tables = _tables(curve, coefficients, graph)
+    values = curve.evaluate(tables, terms.kind, internal.coordinate(terms.vectors))
+    return internal.shared(graph, terms.beads, values)
+
+
+def _bonded_design(curve: Curve, kinds: int, graph: Graph, name: internal.Kind) -> Design:
+    terms = internal.terms(graph, name)
+    rows = curve.rows(internal.coordinate(terms.vectors))
+    value, slope = (_spread(part, terms.kind, kinds) for part in rows)
+    gradients = internal.gradients(terms.vectors)
+    push = -gradients[..., None] * slope[:, None, None]  # terms, width, 3, k
+    forces = jnp.zeros((*graph.positions.shape, slope.shape[-1]), slope.dtype).at[terms.beads].add(push)
+    if name == "bonds":
+        virial = internal.per_frame(graph, terms.beads, -slope * internal.coordinate(terms.vectors)[:, None])
+    else:
+        virial = jnp.zeros((graph.frames, slope.shape[-1]), slope.dtype)  # angles do not change with scale
+    return Design(internal.per_frame(graph, terms.beads, value), forces, virial)
+
+
+def _tables(curve: Curve, coefficients: Float[Array, "k"], graph: Graph) -> Float[Array, "4 entries"]:
+    return curve.tables(coefficients.reshape(-1, curve.size).astype(graph.positions.dtype))
+
+
+def _spread(rows: Float[Array, "n size"], kind: Int[Array, "n"], kinds: int) -> Float[Array, "n k"]:
+    """Rows of one spline, put where the coefficients of its kind stand."""
+    which = jax.nn.one_hot(kind, kinds, dtype=rows.dtype)
+    return (which[:, :, None] * rows[:, None]).reshape(rows.shape[0], -1)
+
+
+def _tuples(kinds) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(kind) for kind in kinds)
+
+
+def _intervals(start: float, end: float, spacing: float) -> int:
+    if not spacing > 0:
+        raise ValueError(f"the spacing of knots must be positive, not {spacing} nm")
+    return max(int(np.ceil((end - start) / spacing - 1e-9)), 1)
+
+
+def _checked(coefficients: Float[Array, "k"] | None, size: int) -> Float[Array, "k"]:
+    values = jnp.zeros(size) if coefficients is None else jnp.asarray(coefficients)
+    if values.shape != (size,):
+        raise ValueError(f"{size} coefficients are needed, not an array of shape {values.shape}")
+    return values
+
+
+def _names(term: str, kinds, curve: Curve, unit: str) -> tuple[str, ...]:
+    return tuple(f"{term} {'-'.join(kind)} {middle:.4g} {unit}" for kind in kinds for middle in curve.middles)
+
+
+def _penalties(term: str, kinds, curve: Curve) -> tuple[Penalty, ...]:
+    rough = curve.roughness()
+    return tuple(Penalty(f"{term} {'-'.join(kind)}", n * curve.size, rough) for n, kind in enumerate(kinds))
