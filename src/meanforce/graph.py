@@ -189,7 +189,8 @@ def edges(graph: Graph, cutoff: float) -> Edges:
     """
     neighbours = graph.within(cutoff)
     index, image, slot = neighbours.index, neighbours.image, neighbours.slot
-    x, y, z = (difference(q, index, slot) for q in _wrapped(graph).T)
+    # the barrier keeps the compiler from wrapping every bead anew for each of its neighbours
+    x, y, z = (difference(q, index, slot) for q in jax.lax.optimization_barrier(tuple(_wrapped(graph).T)))
     if graph.box is not None:
         x, y, z = (d + shift(graph.box[:, :, a], image, frames=graph.frames) for a, d in enumerate((x, y, z)))
     x = jnp.where(image == FAR, jnp.asarray(FAR_DISTANCE, x.dtype), x)
