@@ -39,10 +39,10 @@ def structure_error(curve: Curve, reference: Curve) -> StructureError:
     difference = curve.value - reference.value
     noise = float(np.mean(curve.error**2 + reference.error**2))
     slope = 2 * difference / len(difference)
+    # The difference d scatters with a covariance C: the variance of mean(d^2) is (4 d.C.d + 2 tr C^2) / n^2.
     variance = _projected_variance(curve, slope) + _projected_variance(reference, slope)
-    # The noise of the noise: points are correlated over an unknown length, so the bound for full correlation.
-    error = float(np.sqrt(variance + 2 * noise**2))
-    return StructureError(float(np.mean(difference**2)), noise, error)
+    variance += 2 * _covariance_squared(curve, reference) / len(difference) ** 2
+    return StructureError(float(np.mean(difference**2)), noise, float(np.sqrt(variance)))
 
 
 def rdf_error(curve: Curve, reference: Curve) -> StructureError:
@@ -115,6 +115,23 @@ def _projected_variance(curve: Curve, slope: np.ndarray) -> float:
         return float(np.sum(np.abs(slope) * curve.error) ** 2)
     projected = curve.blocks @ slope
     return float(projected.var(ddof=1) / len(projected))
+
+
+def _covariance_squared(curve: Curve, reference: Curve) -> float:
+    """tr C^2 of the difference: from the blocks without their own sampling bias, never below its diagonal."""
+    diagonal = curve.error**2 + reference.error**2
+    if any(c.blocks is None or len(c.blocks) < 4 for c in (curve, reference)):
+        return float(diagonal.sum() ** 2)  # as if all points moved together: an upper bound
+    a, b = (((c.blocks - c.blocks.mean(0)) / np.sqrt(len(c.blocks) * (len(c.blocks) - 1))) for c in (curve, reference))
+    trace = _unbiased(a) + _unbiased(b) + 2 * float(((a @ b.T) ** 2).sum())
+    return max(trace, float((diagonal**2).sum()))
+
+
+def _unbiased(deviations: np.ndarray) -> float:
+    """tr S^2 of a covariance estimated from few blocks holds (tr S)^2 / (blocks - 1) too much."""
+    free = len(deviations) - 1
+    squared = float(((deviations @ deviations.T) ** 2).sum())
+    return (squared - float((deviations**2).sum()) ** 2 / free) * free**2 / ((free + 2) * (free - 1))
 
 
 def _same_axis(curve: Curve, reference: Curve) -> None:

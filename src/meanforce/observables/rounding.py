@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def with_error(value: float, error: float) -> str:
     """`with_error(3.0612, 0.0134)` is '3.061 ± 0.013'; a missing error is left out."""
@@ -11,17 +13,34 @@ def with_error(value: float, error: float) -> str:
         return str(value)
     if not math.isfinite(error) or error <= 0:
         return number(value)
-    power = math.floor(math.log10(error))
-    digits = 1 - power
-    scale = math.floor(math.log10(max(abs(value), error)))
-    if scale >= 5 or scale < -3:
-        decimals = max(0, scale - power + 1)
-        return f"({value / 10**scale:.{decimals}f} ± {error / 10**scale:.{decimals}f})e{scale:d}"
-    return f"{value:.{max(0, digits)}f} ± {error:.{max(0, digits)}f}"
+    power = _power(error)
+    scale = max(_power(value), power) if value else power
+    if -4 < scale < 5:
+        decimals = max(0, 1 - power)
+        return f"{_plain(value, decimals)} ± {error:.{decimals}f}"
+    decimals = max(0, scale - power + 1)
+    return f"({_plain(value / 10.0**scale, decimals)} ± {error / 10.0**scale:.{decimals}f}) × {_ten(scale)}"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, without a needless exponent."""
-    if not math.isfinite(value):
-        return str(value)
-    return f"{value:.{digits}g}"
+    """A number to so many significant digits: '0.0123', '7.5 × 10⁻⁵'."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    scale = _power(rounded)
+    if -4 < scale < 5:
+        return f"{rounded:.{max(0, digits - 1 - scale)}f}" if scale < digits else f"{rounded:.0f}"
+    return f"{rounded / 10.0**scale:.{digits - 1}f} × {_ten(scale)}"
+
+
+def _power(value: float) -> int:
+    return math.floor(math.log10(abs(value)))
+
+
+def _plain(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _ten(power: int) -> str:
+    return "10" + str(power).translate(_RAISED)

@@ -166,9 +166,10 @@ def displacements(paths: Float[np.ndarray, "frames beads 3"]) -> Float[np.ndarra
     products = irfft(power, next_fast_len(2 * n, real=True), axis=0)[:n]
     # sum over origins of |r(s)|^2 + |r(s + lag)|^2: everything, less what falls off either end
     ends = np.cumsum(square, axis=0)
-    ends = np.concatenate([np.zeros_like(ends[:1]), ends])[:n] + np.concatenate(
-        [np.zeros_like(ends[:1]), np.cumsum(square[::-1], axis=0)]
-    )[:n]
+    ends = (
+        np.concatenate([np.zeros_like(ends[:1]), ends])[:n]
+        + np.concatenate([np.zeros_like(ends[:1]), np.cumsum(square[::-1], axis=0)])[:n]
+    )
     sums = 2 * square.sum(0) - ends - 2 * products
     return np.maximum(sums.mean(-1) / (n - np.arange(n)), 0.0)
 

@@ -34,7 +34,7 @@ _BAND = 2.0  # standard errors to either side
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.size": 10.5,
+    "font.size": 11.5,
     "axes.edgecolor": STAND_INS["muted"],
     "axes.labelcolor": STAND_INS["ink"],
     "axes.linewidth": 0.8,
@@ -52,7 +52,7 @@ _STYLE = {
     "ytick.direction": "out",
     "text.color": STAND_INS["ink"],
     "legend.frameon": False,
-    "legend.fontsize": 10.5,
+    "legend.fontsize": 11.5,
     "legend.handlelength": 2.9,
     "path.simplify": False,
 }
@@ -92,7 +92,7 @@ def overlay(series: Sequence[Series], title: str, caption: str, *, span: tuple[f
 
 def trace(series: Sequence[Series], title: str, caption: str) -> Figure:
     """Curves with their bands, each on its own axis points: a time series, a dependence on temperature."""
-    with _canvas(height=3.4) as figure:
+    with _canvas(height=3.3) as figure:
         axes = figure.subplots()
         for s in series:
             _line(axes, s.curve.axis, s.curve.value, s.curve.error, s)
@@ -161,7 +161,7 @@ def _describe(series: Sequence[Series]) -> str:
 
 
 @contextmanager
-def _canvas(width: float = 6.4, height: float = 4.4) -> Iterator:
+def _canvas(width: float = 5.6, height: float = 4.3) -> Iterator:
     """A figure that belongs to no window and no global state."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -32,8 +32,8 @@ class Rule:
     relative: bool = False
 
     def __str__(self) -> str:
-        size = f"{number(100 * self.effect)} %" if self.relative else f"{number(self.effect)} {self.unit}".strip()
-        return f"effect size {size}, k = {number(self.k)} combined standard errors"
+        size = f"{100 * self.effect:g} %" if self.relative else f"{self.effect:g} {self.unit}".strip()
+        return f"effect size {size}, k = {self.k:g} combined standard errors"
 
     def outcome(self, difference: float, error: float, scale: float = 1.0) -> Outcome:
         """Judges a difference with its error; `scale` is the reference of a relative rule."""
@@ -59,9 +59,7 @@ DENSITY = Rule("density", effect=0.01, k=2.0, relative=True)
 DIFFUSION = Rule("diffusion coefficient", effect=0.1, k=2.0, relative=True)
 
 
-def compare_scalars(
-    rule: Rule, model: Scalar, reference: Scalar, name: str = "", *, observable: str = ""
-) -> Verdict:
+def compare_scalars(rule: Rule, model: Scalar, reference: Scalar, name: str = "", *, observable: str = "") -> Verdict:
     """Judges a number of the model against the same number of the reference."""
     difference = model.value - reference.value
     error = math.hypot(model.error, reference.error)

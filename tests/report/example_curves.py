@@ -1,0 +1,21 @@
+"""Curves that look like water, with blocks and errors as sampling gives them."""
+
+import numpy as np
+from meanforce.observables.base import Curve
+
+
+def curve(name, axis, value, noise, rng, labels, blocks=20):
+    rows = value + noise * np.sqrt(blocks) * rng.standard_normal((blocks, len(axis)))
+    return Curve(name, axis, rows.mean(0), rows.std(0, ddof=1) / np.sqrt(blocks), *labels, rows)
+
+
+def rdf(rng, height=3.1, noise=0.004):
+    r = np.arange(0.0025, 0.93, 0.005)
+    g = 1 / (1 + np.exp(-(r - 0.262) / 0.004)) * (1 + (height - 1) * np.exp(-(((r - 0.277) / 0.03) ** 2)))
+    return curve("RDF W–W", r, g, noise, rng, ("r / nm", "g(r)"))
+
+
+def adf(rng, tilt=0.0, noise=0.004):
+    theta = (np.arange(90) + 0.5) * np.pi / 90
+    p = np.sin(theta) / 2 * (1 + tilt * np.cos(theta))
+    return curve("ADF W–W–W, cut-off 0.37 nm", theta, p, noise, rng, ("angle / rad", "probability density / rad⁻¹"))

@@ -1,0 +1,101 @@
+"""Every rule is met once, broken once, and once left open."""
+
+import math
+
+import numpy as np
+import pytest
+from example_curves import adf, rdf
+from meanforce.observables.base import Curve, Scalar
+from meanforce.observables.compare import StructureError
+from meanforce.report import verdicts
+from meanforce.report.structure import Comparison, structure
+
+RELATIVE = [verdicts.PEAK_HEIGHT, verdicts.ENERGY, verdicts.DENSITY, verdicts.DIFFUSION]
+ABSOLUTE = [verdicts.PEAK_POSITION, verdicts.PRESSURE]
+
+
+@pytest.mark.parametrize("rule", RELATIVE + ABSOLUTE, ids=lambda rule: rule.observable)
+def test_numbers(rule):
+    reference = Scalar("x", -7.0, 0.0, "u")
+    effect = rule.effect * (7.0 if rule.relative else 1.0)
+
+    def outcome(difference, error):
+        return verdicts.compare_scalars(rule, Scalar("x", -7.0 + difference, error, "u"), reference).outcome
+
+    small = 0.01 * effect
+    for sign in (-1, 1):
+        assert outcome(sign * 0.9 * effect, small) == "agrees"
+        assert outcome(sign * 1.1 * effect, small) == "differs"
+        assert outcome(sign * 0.9 * effect, 0.1 * effect) == "not resolved"
+        assert outcome(sign * 1.1 * effect, 0.1 * effect) == "not resolved"
+    assert outcome(0.0, math.nan) == "not resolved"
+
+
+@pytest.mark.parametrize("rule", [verdicts.RDF, verdicts.ADF, verdicts.BONDED], ids=lambda rule: rule.observable)
+def test_structure_errors(rule):
+    def outcome(excess, error, noise=1e-4):
+        return verdicts.judge_structure(rule, StructureError(excess + noise, noise, error)).outcome
+
+    assert outcome(0.5 * rule.effect, 0.1 * rule.effect) == "agrees"
+    assert outcome(2.0 * rule.effect, 0.1 * rule.effect) == "differs"
+    assert outcome(0.5 * rule.effect, 0.5 * rule.effect) == "not resolved"
+    assert outcome(-3.0 * rule.effect, 0.6 * rule.effect) == "not resolved", "noise can not buy agreement"
+
+
+def test_forces_against_the_floor():
+    floor = (90.0, 100.0)
+
+    def outcome(value, error):
+        return verdicts.judge_floor(verdicts.FORCE, Scalar("f", value, error, "u"), floor).outcome
+
+    assert outcome(92.0, 0.5) == "agrees"
+    assert outcome(120.0, 1.0) == "differs"
+    assert outcome(100.0, 0.5) == "not resolved"
+    assert outcome(92.0, 5.0) == "not resolved"
+    with pytest.raises(ValueError, match="interval"):
+        verdicts.judge_floor(verdicts.FORCE, Scalar("f", 1.0, 0.1, "u"), (2.0, 1.0))
+
+
+def test_an_open_floor_is_never_met():
+    found = verdicts.judge_floor(verdicts.FORCE, Scalar("f", 1.0, 0.0, "u"), (0.0, 1.0))
+    assert found.outcome == "not resolved"
+
+
+def test_the_rule_and_the_numbers_are_said():
+    found = verdicts.compare_scalars(
+        verdicts.PEAK_HEIGHT, Scalar("peak", 3.2, 0.01, ""), Scalar("peak", 3.1, 0.02, ""), "spline"
+    )
+    assert found.rule == "effect size 3 %, k = 2 combined standard errors"
+    assert "3.200 ± 0.010 against 3.100 ± 0.020" in found.finding and "3.23 %" in found.finding
+
+
+def structure_verdicts(kind, reference, model):
+    section = structure([Comparison(kind, reference, (("model", model), ("pair", model)))])
+    return {v.observable: v.outcome for v in section.verdicts if v.model == "model"}
+
+
+def test_a_section_agrees_with_itself_and_sees_a_shift():
+    rng = np.random.default_rng(3)
+    reference, same, high = rdf(rng), rdf(rng), rdf(rng, height=3.5)
+    assert set(structure_verdicts("rdf", reference, same).values()) == {"agrees"}
+    found = structure_verdicts("rdf", reference, high)
+    assert found["RDF W–W: mean-square error"] == "differs"
+    assert found["first peak of RDF W–W, height"] == "differs"
+    shifted = same._replace(value=np.roll(same.value, 2), blocks=np.roll(same.blocks, 2, axis=1))
+    assert structure_verdicts("rdf", reference, shifted)["first peak of RDF W–W, position"] == "differs"
+    assert set(structure_verdicts("adf", adf(rng), adf(rng)).values()) == {"agrees"}
+    assert set(structure_verdicts("adf", adf(rng), adf(rng, tilt=0.4)).values()) == {"differs"}
+    noisy = rdf(rng, noise=0.05)
+    assert structure_verdicts("rdf", reference, noisy)["RDF W–W: mean-square error"] == "not resolved"
+
+
+def test_bonded_distributions_are_judged_relative_to_their_size():
+    r = np.linspace(0.1, 0.2, 60)
+
+    def bond(width):
+        p = np.exp(-(((r - 0.15) / width) ** 2))
+        p /= p.sum() * (r[1] - r[0])
+        return Curve("bond", r, p, np.full(60, 0.01), "r / nm", "density / nm⁻¹")
+
+    assert set(structure_verdicts("bonded", bond(0.01), bond(0.0101)).values()) == {"agrees"}
+    assert set(structure_verdicts("bonded", bond(0.01), bond(0.014)).values()) == {"differs"}
