@@ -41,9 +41,10 @@ class Frames:
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
+        if np.ndim(self.positions) != 3 or np.shape(self.positions)[2] != 3:
+            raise ValueError(f"positions have shape {np.shape(self.positions)}; (frames, particles, 3) is needed")
         n, particles = self.positions.shape[:2]
         expected = {
-            "positions": (n, particles, 3),
             "box": (n, 3, 3),
             "forces": (n, particles, 3),
             **dict.fromkeys(("energy", "virial", "temperature", "weights", "time", "trajectory"), (n,)),
@@ -66,6 +67,8 @@ class Frames:
     def __getitem__(self, selection) -> Frames:
         """Frames stay Frames: `frames[3]` is one frame, with the frame axis kept."""
         if isinstance(selection, int | np.integer):
+            if not -len(self) <= selection < len(self):
+                raise IndexError(f"frame {selection} of {len(self)}")
             selection = slice(selection, selection + 1 or None)
         pick = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parameters"}
         pick = {name: None if value is None else value[selection] for name, value in pick.items()}
@@ -84,15 +87,23 @@ class Frames:
     @staticmethod
     def concatenate(parts: list[Frames]) -> Frames:
         """Joins frames along the frame axis; all parts carry the same labels, or it is refused."""
+        if not parts:
+            raise ValueError("there are no frames to join")
         first = parts[0]
         for part in parts[1:]:
+            if part.particles != first.particles:
+                raise ValueError(f"{part.particles} particles cannot be joined to {first.particles}")
             same = part.labels() == first.labels() and (part.box is None) == (first.box is None)
             if not same or set(part.parameters) != set(first.parameters):
-                raise ValueError(f"frames with labels {first.labels()} cannot be joined to {part.labels()}")
-        joined = {
+                raise ValueError(f"frames with {_all_labels(first)} cannot be joined to {_all_labels(part)}")
+        joined: dict = {
             f.name: None if getattr(first, f.name) is None else np.concatenate([getattr(p, f.name) for p in parts])
             for f in fields(first)
             if f.name != "parameters"
         }
         parameters = {k: np.concatenate([p.parameters[k] for p in parts]) for k in first.parameters}
         return Frames(**joined, parameters=parameters)
+
+
+def _all_labels(frames: Frames) -> str:
+    return ", ".join((*(("box",) if frames.box is not None else ()), *frames.labels(), *sorted(frames.parameters)))

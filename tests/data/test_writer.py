@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-import time
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -32,21 +32,40 @@ def frames(first, count):
 topology = Topology.of(["A"] * 40, {"A": 1.0})
 """
 
-# Appends for ever: three commits, then the file is finished, then it is opened again and extended.
+# For each line "commits delay" on stdin, a process that appends for ever (three commits, then the file is finished,
+# then it is opened again and extended) and is killed so long after so many commits. It is forked: starting Python
+# anew takes longer than writing.
 GROW = (
     LIGHT
     + """
-path = sys.argv[1]
-print("ready", flush=True)
-while True:
-    writer = Writer(path, topology, provenance={"seed": 7}, resume=True)
-    for _ in range(3):
-        if writer.state is not None and int(writer.state) != writer.frames:
-            sys.exit("state and frames differ")
-        writer.append(frames(writer.frames, 5))
-        writer.commit(str(writer.frames + 5).encode())
-        print(writer.frames, flush=True)
-    writer.close()
+import os, signal, time
+
+def grow(path, pipe):
+    while True:
+        writer = Writer(path, topology, provenance={"seed": 7}, resume=True)
+        for _ in range(3):
+            if writer.state is not None and int(writer.state) != writer.frames:
+                print("state and frames differ", flush=True)
+            writer.append(frames(writer.frames, 5))
+            writer.commit(str(writer.frames + 5).encode())
+            os.write(pipe, f"{writer.frames:8d}".encode())
+        writer.close()
+
+for line in sys.stdin:
+    commits, delay = line.split()
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        grow(sys.argv[1], send)
+    os.close(send)
+    for _ in range(int(commits)):
+        print(int(os.read(receive, 8)), flush=True)
+    time.sleep(float(delay))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    while late := os.read(receive, 8):
+        print(int(late), flush=True)
+    print("killed", flush=True)
 """
 )
 
@@ -65,7 +84,7 @@ with Writer(sys.argv[1], topology, resume=True) as writer:
 
 def run(script: str, *arguments) -> subprocess.Popen:
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -73,19 +92,18 @@ def test_twenty_kills_lose_no_committed_frame(tmp_path):
     path = tmp_path / "grown.h5"
     rng = np.random.default_rng(20)
     acknowledged = 0
+    harness = run(GROW, path)
     for _ in range(20):
-        child = run(GROW, path)
-        assert child.stdout.readline() == "ready\n"
-        time.sleep(rng.uniform(0.0, 0.15))
-        child.kill()
-        lines, errors = child.communicate()
-        assert errors == ""
-        whole = [line for line in lines.splitlines(keepends=True) if line.endswith("\n")]
-        acknowledged = int(whole[-1]) if whole else acknowledged
+        harness.stdin.write(f"{rng.integers(0, 7)} {rng.uniform(0.0, 0.06)}\n")
+        harness.stdin.flush()
+        while (line := harness.stdout.readline()) != "killed\n":
+            acknowledged = int(line)
         if path.exists():  # whatever bears the name is whole
             data = Dataset.open(path)
             data.verify()
             assert len(data) % 5 == 0
+    _, errors = harness.communicate()
+    assert errors == ""
     writer = Writer(path, Topology.of(["A"] * 40, {"A": 1.0}), provenance={"seed": 7}, resume=True)
     assert writer.frames >= acknowledged > 20
     assert int(writer.state) == writer.frames

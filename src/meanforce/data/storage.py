@@ -27,6 +27,7 @@ from meanforce.frames import Frames
 from meanforce.topology import Topology
 
 FORMAT = 1
+_VERSION = version("meanforce")
 _LIBVER = ("v110", "v110")  # the oldest format with checksummed metadata
 _CHUNK_BYTES = 2**20
 _CHUNK_FRAMES = 1024  # of labels with one number a frame
@@ -224,8 +225,9 @@ def _fill(file, topology: Topology, provenance: dict, batches, count: int, state
     _write_text(group, "topology", topology.to_json())
     _write_text(group, "provenance", json.dumps(provenance, sort_keys=True))
     if state is not None:
-        group.create_dataset("resume", data=np.frombuffer(state, np.uint8), chunks=(max(1, len(state)),), **_CHECKED)
-    group.attrs.update(format=FORMAT, frames=count, hash=digest.hexdigest(), version=version("meanforce"))
+        options = {"chunks": (len(state),), **_CHECKED} if state else {}
+        group.create_dataset("resume", data=np.frombuffer(state, np.uint8), **options)
+    group.attrs.update(format=FORMAT, frames=count, hash=digest.hexdigest(), version=_VERSION)
     return group.attrs["hash"]
 
 
@@ -238,7 +240,7 @@ def _allocate(file, first: Frames, topology: Topology, count: int, compress: boo
     root = file.create_group("h5md")
     root.attrs["version"] = np.array([1, 1], np.int32)
     root.create_group("author").attrs["name"] = "meanforce"
-    root.create_group("creator").attrs.update(name="meanforce", version=version("meanforce"))
+    root.create_group("creator").attrs.update(name="meanforce", version=_VERSION)
     beads = file.create_group("particles/beads")
     box = beads.create_group("box")
     box.attrs.update(dimension=3, boundary=["none" if first.box is None else "periodic"] * 3)
