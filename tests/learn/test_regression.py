@@ -191,3 +191,21 @@ def test_plain_least_squares():
     x, y = curve_data(500, 0.4, 12)
     found = regress([normal_of(x, y)], [curvature(24)], names(24), strengths=0.0)
     assert np.allclose(found.coefficients, np.linalg.lstsq(x, y)[0], atol=1e-8)
+
+
+def test_uneven_noise_has_uneven_errors():
+    """Noise only where |r - 1/2| is large: errors follow it, and hold on either side."""
+    at = np.linspace(0.1, 0.9, 9)
+    z, errors = [], []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        r = random.uniform(0, 1, 2000)
+        x = splines(r, 8)
+        y = x @ np.arange(8.0) + 2 * np.abs(r - 0.5) * random.standard_normal(2000)
+        found = regress([normal_of(x, y, blocks=32)], [curvature(8)], names(8))
+        rows = splines(at, 8)
+        errors.append(np.linalg.norm(rows @ found.factor, axis=1))
+        z.append((rows @ (found.coefficients - np.arange(8.0))) / errors[-1])
+    spread = np.sqrt(np.mean(np.square(z), axis=0))
+    assert np.all((spread > 0.65) & (spread < 1.45))
+    assert np.mean(errors, axis=0)[4] < 0.6 * np.mean(errors, axis=0)[0]

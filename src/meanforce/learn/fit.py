@@ -34,7 +34,7 @@ def fit(
     objectives: Objective | Sequence[Objective],
     *,
     regularisation: Regularisation = "evidence",
-    blocks: int = 16,
+    blocks: int = 32,
     core: bool = True,
     progress: Progress | None = None,
 ) -> Fit:
@@ -110,7 +110,7 @@ def _refuse(potential: Potential, objectives: list[Objective], regularisation: R
     elif not (np.isfinite(regularisation) and regularisation >= 0):
         raise ValueError(f"regularisation={regularisation}: a number must be zero or positive")
     if blocks < 1:
-        raise ValueError(f"blocks={blocks}: at least one block of frames is needed; 16 is the default")
+        raise ValueError(f"blocks={blocks}: at least one block of frames is needed; 32 is the default")
     for objective in objectives:
         objective.check(potential)
 

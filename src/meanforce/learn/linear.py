@@ -33,7 +33,7 @@ def normal_equations(
     potential: LinearPotential,
     objectives: Sequence[Quadratic],
     *,
-    blocks: int = 16,
+    blocks: int = 32,
     progress: Progress | None = None,
 ) -> list[Normal]:
     """The normal equations of every objective, in `blocks` contiguous blocks of frames.
@@ -138,7 +138,8 @@ def _equations(
     for read, values in zip(rows, labels, strict=True):
         matrix = read(design)
         wanted = values if fixed is None else values - read(fixed)[:, 0]
-        each = jnp.repeat(weights, len(wanted) // graph.frames)
+        seen = jnp.any(matrix != 0, axis=1)  # what no coefficient can touch tells nothing, not even noise
+        each = jnp.repeat(weights, len(wanted) // graph.frames) * seen
         heavy = matrix * each[:, None]
         found.append(Equations(matrix.T @ heavy, heavy.T @ wanted, jnp.sum(each * wanted**2), jnp.sum(each)))
     return tuple(found)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
+from meanforce.learn.errors import FEWEST_BLOCKS, block_scores, root, score_covariance
 from meanforce.learn.identify import Basis, Identifiability, identify, penalty_matrix
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
@@ -47,7 +48,7 @@ class Step(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """The solution: covariance = factor @ factor.T; `effective` coefficients are determined by the data."""
+    """The solution: covariance = factor @ factor.T; as many as `effective` coefficients are told by the data."""
 
     coefficients: Float[np.ndarray, "k"]
     factor: Float[np.ndarray, "k m"]
@@ -115,15 +116,14 @@ def regress(
             converged = True
             break
     solution = solve(problem, precision, values)
-    determined = _determined(problem, solution, values)
     return Regression(
         coefficients=solution.coefficients,
-        factor=solution.factor,
+        factor=_covariance_factor(normals, problem, solution, precision, noise * inefficiency, values),
         strengths=values,
         noise=np.sqrt(noise),
         inefficiency=inefficiency,
-        effective=_effective(problem, solution, precision),
-        determined=determined,
+        effective=float(_gammas(problem, solution, precision).sum()),
+        determined=_determined(problem, solution, values),
         identifiability=report,
         steps=tuple(steps),
         converged=converged,
@@ -207,10 +207,6 @@ def _gammas(problem: Problem, solution: Solution, precision: np.ndarray) -> np.n
     )
 
 
-def _effective(problem: Problem, solution: Solution, precision: np.ndarray) -> float:
-    return float(_gammas(problem, solution, precision).sum())
-
-
 def _noise(
     normals: Sequence[Normal], problem: Problem, solution: Solution, precision: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +217,7 @@ def _noise(
         square = residual_square(total, solution.coefficients)
         freedom = max(total.count - gamma, 0.5)
         variance = square / freedom
-        exact = square <= 2 * ROUNDING * total.square
+        exact = _is_exact(total, square)
         spread = 1.0 if exact else _inefficiency(normal, solution, variance * gamma / weight)
         variances.append(max(variance, 1e-300))
         inefficiencies.append(spread)
@@ -233,14 +229,37 @@ def _inefficiency(normal: Normal, solution: Solution, expected: float) -> float:
 
     `expected` is what labels of independent noise would give: variance times trace(covariance . Gram).
     """
-    count = len(normal.blocks.count)
-    if count < 4 or expected <= 0:
+    if len(normal.blocks.count) < FEWEST_BLOCKS or expected <= 0:
         return 1.0
-    scores = normal.blocks.moment - normal.blocks.gram @ solution.coefficients
-    share = normal.blocks.count / normal.blocks.count.sum()
-    scores = scores - share[:, None] * scores.sum(axis=0)
-    projected = scores @ solution.factor
-    return float(max((projected**2).sum() * count / (count - 1) / expected, 1e-3))
+    projected = block_scores(normal.blocks, solution.coefficients) @ solution.factor
+    return float(max((projected**2).sum() / expected, 1e-3))
+
+
+def _is_exact(total: Equations, square: float) -> bool:
+    """Whether nothing is left of the labels but rounding."""
+    return bool(square <= 2 * ROUNDING * total.square)
+
+
+def _covariance_factor(
+    normals: Sequence[Normal],
+    problem: Problem,
+    solution: Solution,
+    precision: np.ndarray,
+    level: np.ndarray,
+    strengths: np.ndarray,
+) -> Float[np.ndarray, "k m"]:
+    """A factor of the covariance of the coefficients; see `errors`."""
+    transform, rank = problem.basis
+    meat = transform.T @ penalty_matrix(problem.penalties, strengths, len(transform)) @ transform
+    seen = slice(0, rank)
+    for normal, total, gram, weight, even in zip(normals, problem.totals, problem.grams, precision, level, strict=True):
+        if _is_exact(total, residual_square(total, solution.coefficients)) or len(normal.blocks.count) < FEWEST_BLOCKS:
+            covariance = even * gram[seen, seen]
+        else:
+            scores = block_scores(normal.blocks, solution.coefficients) @ transform[:, seen]
+            covariance = score_covariance(gram[seen, seen], scores, even)
+        meat[seen, seen] += weight**2 * covariance
+    return solution.factor @ (solution.z_factor.T @ root(meat))
 
 
 def _strengths(problem: Problem, solution: Solution, values: np.ndarray, scale: np.ndarray) -> np.ndarray:

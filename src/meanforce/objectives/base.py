@@ -17,7 +17,8 @@ from meanforce.topology import Topology
 class Equations(NamedTuple):
     """Normal equations of a least-squares objective, summed over frames, in float64.
 
-    The weighted sum of squares is  c.gram.c - 2 moment.c + square  over `count` labels.
+    The weighted sum of squares is  c.gram.c - 2 moment.c + square  over `count` labels
+    (those that some coefficient can change).
     """
 
     gram: np.ndarray
