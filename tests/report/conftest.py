@@ -7,14 +7,22 @@ import subprocess
 import numpy as np
 import pytest
 from example_curves import adf, curve, rdf
+
 from meanforce.observables.base import Scalar
 from meanforce.report import forces, page, provenance, quantities, structure, verdicts
 from meanforce.report.sections import Report
 
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
 
 
 @pytest.fixture(scope="session")
@@ -27,15 +35,15 @@ def report():
     truth = 200 * rng.standard_normal((40, 30, 3))
     labels = truth + 150 * rng.standard_normal(truth.shape)
     held = [forces.HeldOut("spline model", labels, truth), forces.HeldOut("pair only", labels, 0.8 * truth)]
-    pressure = quantities.Pair("spline model", Scalar("pressure", 40.0, 12.0, "bar"), Scalar("pressure", 1.0, 8.0, "bar"),
-                               verdicts.PRESSURE)  # fmt: skip
+    ours, theirs = Scalar("pressure", 40.0, 12.0, "bar"), Scalar("pressure", 1.0, 8.0, "bar")
+    pressure = quantities.Pair("spline model", ours, theirs, verdicts.PRESSURE)
     spread = curve(
         "A", np.linspace(-1, 1, 40), np.exp(-(np.linspace(-3, 3, 40) ** 2)), 0.02, rng, ("A / kT", "density")
     )
     energy = quantities.energy_figure(spread, spread, "spline model")
     sections = (
         structure.structure(compared),
-        forces.forces(held, floor=(0.9 * 150**2, 1.01 * 150**2)),
+        forces.forces(held, floor=(144.0, 150.0)),
         quantities.quantities([pressure], [energy]),
         provenance.facts("Data", {"frames": "400", "temperature": "300 K"}),
         provenance.recipe("system: water  # <script>alert(1)</script>\ntemperature: 300\n"),

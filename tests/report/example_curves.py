@@ -1,6 +1,7 @@
 """Curves that look like water, with blocks and errors as sampling gives them."""
 
 import numpy as np
+
 from meanforce.observables.base import Curve
 
 

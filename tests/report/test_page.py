@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+
 from meanforce.report import page
 from meanforce.report.sections import Report, Section, Table, Verdict
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from example_curves import adf, rdf
+
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.compare import StructureError
 from meanforce.report import verdicts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from meanforce.ensemble import State
 from meanforce.frames import Frames
 from meanforce.observables.rounding import with_error
 from meanforce.topology import Topology
+
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Curve(NamedTuple):
@@ -49,7 +51,7 @@ class Scalar(NamedTuple):
         return f"{self.name}: {with_error(self.value, self.error)} {self.unit}"
 
 
-class Observable(Protocol):
+class Observable(Protocol[Result_co]):
     """A quantity to average over an ensemble or a reference data set.
 
     `per_frame` returns one row per frame; unless the observable depends on the potential the rows are worth
@@ -72,4 +74,4 @@ class Observable(Protocol):
 
     def per_frame(self, frames: Frames, topology: Topology) -> np.ndarray: ...
 
-    def reduce(self, values: np.ndarray, weights: np.ndarray, chain: np.ndarray, state: State) -> Curve | Scalar: ...
+    def reduce(self, values: np.ndarray, weights: np.ndarray, chain: np.ndarray, state: State) -> Result_co: ...

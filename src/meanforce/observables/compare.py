@@ -120,9 +120,10 @@ def _projected_variance(curve: Curve, slope: np.ndarray) -> float:
 def _covariance_squared(curve: Curve, reference: Curve) -> float:
     """tr C^2 of the difference: from the blocks without their own sampling bias, never below its diagonal."""
     diagonal = curve.error**2 + reference.error**2
-    if any(c.blocks is None or len(c.blocks) < 4 for c in (curve, reference)):
+    blocks = [c.blocks for c in (curve, reference) if c.blocks is not None and len(c.blocks) >= 4]
+    if len(blocks) < 2:
         return float(diagonal.sum() ** 2)  # as if all points moved together: an upper bound
-    a, b = (((c.blocks - c.blocks.mean(0)) / np.sqrt(len(c.blocks) * (len(c.blocks) - 1))) for c in (curve, reference))
+    a, b = ((rows - rows.mean(0)) / np.sqrt(len(rows) * (len(rows) - 1)) for rows in blocks)
     trace = _unbiased(a) + _unbiased(b) + 2 * float(((a @ b.T) ** 2).sum())
     return max(trace, float((diagonal**2).sum()))
 

@@ -11,7 +11,7 @@ import numpy as np
 from meanforce.data.dataset import Dataset
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
-from meanforce.observables.base import Curve, Observable, Scalar
+from meanforce.observables.base import Observable, Result_co
 from meanforce.topology import Topology
 
 _BATCH = 256  # frames at once from a data set on disk
@@ -47,7 +47,7 @@ def values(observable: Observable, source: Ensemble | Dataset | Samples) -> np.n
     return np.concatenate([observable.per_frame(frames, samples.topology) for frames in samples.batches()])
 
 
-def measure(observable: Observable, source: Ensemble | Dataset | Samples) -> Curve | Scalar:
+def measure(observable: Observable[Result_co], source: Ensemble | Dataset | Samples) -> Result_co:
     """The observable's average over the source, with its standard error."""
     samples = samples_of(source)
     if observable.needs_time:
@@ -90,7 +90,7 @@ def _of_dataset(data: Dataset) -> Samples:
 def _shared_parameters(data: Dataset) -> tuple[tuple[str, float], ...]:
     shared = []
     for name in data.parameters:
-        values = np.unique(data.column(f"parameters/{name}"))
+        values = np.unique(np.asarray(data.column(f"parameters/{name}")))
         if len(values) > 1:
             raise ValueError(f"the frames have several values of the parameter {name!r}, and an average belongs to "
                              f"one: choose it with data.select(parameters={{{name!r}: {values[0]:g}}})")  # fmt: skip

@@ -114,7 +114,7 @@ def diffusion(
         raise ValueError(f"the window {window} ps holds fewer than two lags of the mean-square displacement")
     centred = part.axis - part.axis.mean()
     slope = centred / (centred @ centred)
-    each = part.blocks @ slope / 6
+    each = np.asarray(part.blocks) @ slope / 6
     error = float(each.std(ddof=1) / np.sqrt(len(each)))
     unit = units.DIFFUSION
     coefficient = Scalar("diffusion coefficient", float(part.value @ slope) / 6 * unit, error * unit, "1e-9 m²/s")

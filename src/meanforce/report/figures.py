@@ -31,7 +31,7 @@ _DASHES = {"reference": "-", "model": (0, (6, 1.6)), "rival": (0, (5, 1.5, 1, 1.
 _WIDTH = {"reference": 2.0, "model": 1.9, "rival": 1.5}
 _BAND = 2.0  # standard errors to either side
 
-_STYLE = {
+_STYLE: dict = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 11.5,
@@ -105,25 +105,27 @@ def trace(series: Sequence[Series], title: str, caption: str) -> Figure:
     return Figure(title, description, caption, svg)
 
 
-def parity(labels: np.ndarray, predictions: np.ndarray, title: str, caption: str, *, axis: str) -> Figure:
-    """Predictions against labels as a density: darker where more of them fall; the diagonal is agreement."""
-    x, y = np.ravel(labels).astype(float), np.ravel(predictions).astype(float)
+def parity(
+    predictions: np.ndarray, labels: np.ndarray, title: str, caption: str, *, axes_labels: tuple[str, str]
+) -> Figure:
+    """Labels over predictions as a density: darker where more of them fall; the diagonal is agreement."""
+    x, y = np.ravel(predictions).astype(float), np.ravel(labels).astype(float)
     if x.shape != y.shape:
-        raise ValueError(f"{len(x)} labels cannot be set against {len(y)} predictions")
-    edge = float(np.quantile(np.abs(x), 0.999)) or 1.0
+        raise ValueError(f"{len(y)} labels cannot be set against {len(x)} predictions")
+    edge = float(np.quantile(np.abs(y), 0.999)) or 1.0
     edges = np.linspace(-edge, edge, 64)
     counts = _smoothed(np.histogram2d(x, y, bins=(edges, edges))[0])
     centres = (edges[1:] + edges[:-1]) / 2
     levels = counts.max() * np.geomspace(2e-3, 1.0, 10)
     shades = [(STAND_INS["model"], 0.1 + 0.85 * k / (len(levels) - 2)) for k in range(len(levels) - 1)]
-    with _canvas(width=4.8, height=4.5) as figure:
+    with _canvas(height=5.0) as figure:
         axes = figure.subplots()
         density = axes.contourf(centres, centres, counts.T, levels=levels, colors=shades)
         density.set_gid("data density")
         axes.plot([-edge, edge], [-edge, edge], color=STAND_INS["reference"], lw=1.3, ls=(0, (4, 3)), label="agreement")
         axes.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
-        axes.set_xlabel(f"reference {axis}")
-        axes.set_ylabel(f"model {axis}")
+        axes.set_xlabel(axes_labels[0])
+        axes.set_ylabel(axes_labels[1])
         axes.legend(loc="upper left")
         spread = float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else float("nan")
         description = f"Density of {len(x)} predictions against their labels; correlation {spread:.3f}."

@@ -27,12 +27,13 @@ class HeldOut(NamedTuple):
     predictions: Float[np.ndarray, "frames beads 3"]
     chain: np.ndarray | None = None  # which continuous run each frame belongs to
 
-    def mean_square(self) -> Scalar:
-        """The held-out mean-square error per component, with its block error."""
+    def error(self) -> Scalar:
+        """The held-out root-mean-square error per component, with its block error."""
         residual = np.asarray(self.labels, float) - self.predictions
         rows = (residual**2).mean((1, 2))
         mean = average(rows, np.full(len(rows), 1 / len(rows)), self._chain())
-        return Scalar("held-out mean-square force error", float(mean.value[0]), float(mean.error[0]), f"({UNIT})²")
+        root = float(np.sqrt(mean.value[0]))
+        return Scalar("held-out force error", root, float(mean.error[0]) / (2 * root) if root > 0 else 0.0, UNIT)
 
     def _chain(self) -> np.ndarray:
         return np.zeros(len(self.labels), int) if self.chain is None else np.asarray(self.chain)
@@ -41,8 +42,8 @@ class HeldOut(NamedTuple):
 def forces(models: Sequence[HeldOut], floor: tuple[float, float] | None = None, text: Sequence[str] = ()) -> Section:
     """Parity, calibration and errors of held-out forces; the first model is the one judged.
 
-    `floor` is the interval of the irreducible mean square, in (kJ/(mol nm))^2; without it no verdict is passed,
-    for a force error alone says nothing about a model.
+    `floor` is the interval of the irreducible root-mean-square noise in kJ/(mol nm); without it no verdict is
+    passed, for a force error alone says nothing about a model.
     """
     if not models:
         raise ValueError("there are no held-out forces to compare")
@@ -55,7 +56,7 @@ def forces(models: Sequence[HeldOut], floor: tuple[float, float] | None = None, 
         parity(
             judged.predictions, judged.labels, "Held-out forces", "Every component of every force: the label of the "
             "atoms, which scatters about its mean, against the model. Darker means more often.",
-            axis=f"force / {UNIT}",
+            axes_labels=(f"model force / {UNIT}", f"atoms' force / {UNIT}"),
         ),
         trace(
             [Series(_diagonal(judged), "exact mean force", "reference")]
@@ -66,7 +67,7 @@ def forces(models: Sequence[HeldOut], floor: tuple[float, float] | None = None, 
         ),
     )  # fmt: skip
     judgements = () if floor is None else tuple(
-        verdicts.judge_floor(verdicts.FORCE, m.mean_square(), floor, m.name) for m in models
+        verdicts.judge_floor(verdicts.FORCE, m.error(), floor, m.name) for m in models
     )  # fmt: skip
     return Section("Forces", (*text, _in_words(floor)), figures, judgements, (_table(models, floor),))
 
@@ -82,23 +83,22 @@ def _in_words(floor: tuple[float, float] | None) -> str:
     )
     if floor is None:
         return f"{noise} How large that scatter is was not determined, and the error is not judged."
-    low, high = (number(float(np.sqrt(v))) for v in floor)
+    low, high = (number(v) for v in floor)
     return (
-        f"{noise} That noise floor lies between {low} and {high} {UNIT}, root mean square per component: an error there "
-        "is as good as it gets. Force errors hardly tell good models from bad ones; structure does."
+        f"{noise} That noise floor lies between {low} and {high} {UNIT}, root mean square per component: an error "
+        "there is as good as it gets. Force errors hardly tell good models from bad ones; structure does."
     )
 
 
 def _table(models: Sequence[HeldOut], floor: tuple[float, float] | None) -> Table:
     rows = []
     for m in models:
-        square = m.mean_square()
-        root = np.sqrt(square.value)
+        error = m.error()
         labels = float(np.sqrt(np.mean(np.asarray(m.labels, float) ** 2)))
         correlation = float(np.corrcoef(np.ravel(m.labels), np.ravel(m.predictions))[0, 1])
-        rows.append((m.name, with_error(root, square.error / (2 * root)), number(root / labels), number(correlation)))
+        rows.append((m.name, with_error(error.value, error.error), number(error.value / labels), number(correlation)))
     if floor is not None:
-        low, high = (number(float(np.sqrt(v))) for v in floor)
+        low, high = (number(v) for v in floor)
         rows.append(("noise floor", f"{low} to {high}", "", ""))
     header = ("Model", f"Held-out error / {UNIT}", "relative to the labels", "correlation")
     return Table("Root-mean-square force errors per component on held-out frames.", header, tuple(rows),
@@ -109,8 +109,8 @@ def _calibration(held: HeldOut) -> Curve:
     """The mean label in groups of equal prediction, with block errors over frames."""
     predictions = np.asarray(held.predictions, float).reshape(len(held.predictions), -1)
     labels = np.asarray(held.labels, float).reshape(predictions.shape)
-    inner = np.quantile(predictions, [0.001, 0.999])
-    edges = np.linspace(*inner, _GROUPS + 1)
+    low, high = np.quantile(predictions, [0.001, 0.999])
+    edges = np.linspace(low, high, _GROUPS + 1)
     group = np.digitize(predictions, edges) - 1
     inside = (group >= 0) & (group < _GROUPS)
     flat = np.arange(len(labels))[:, None] * _GROUPS + np.clip(group, 0, _GROUPS - 1)

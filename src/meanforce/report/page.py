@@ -9,8 +9,9 @@ from importlib import resources
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
-from meanforce.report.sections import Report, Verdict
+from meanforce.report.sections import Outcome, Report, Verdict
 
 #: A mark beside the word and the colour, for every outcome.
 MARKS = {"agrees": "✓", "differs": "✗", "not resolved": "?"}
@@ -24,9 +25,7 @@ def render(report: Report) -> str:
     judged = [v for v in report.verdicts if v.model in ("", report.model)]
     rivals = [v for v in report.verdicts if v.model not in ("", report.model)]
     _check(report)
-    from markupsafe import Markup
-
-    style = Markup((folder / "page.css").read_text("utf-8"))  # noqa: S704 (our own file)
+    style = Markup((folder / "page.css").read_text("utf-8"))
     return template.render(
         report=report, judged=judged, rivals=rivals, style=style, marks=MARKS, headline=headline(judged)
     )
@@ -56,12 +55,12 @@ def headline(verdicts: list[Verdict]) -> str:
     if not verdicts:
         return "Nothing was compared with a reference."
     count = Counter(v.outcome for v in verdicts)
-    plural = {
+    plural: dict[Outcome, tuple[str, str]] = {
         "agrees": ("agrees", "agree"),
         "differs": ("differs", "differ"),
         "not resolved": ("is not resolved", "are not resolved"),
     }
-    parts = [f"{count[o]} {plural[o][count[o] > 1]}" for o in MARKS if count[o]]
+    parts = [f"{count[o]} {plural[o][count[o] > 1]}" for o in plural if count[o]]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     return f"Of {len(verdicts)} observable{'s' if len(verdicts) > 1 else ''}, {listed}."
 

@@ -86,10 +86,10 @@ def _verdicts(comparison: Comparison) -> list[Verdict]:
 
 
 def _rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, curve in (("reference", comparison.reference), *comparison.models):
         if curve is comparison.reference:
-            errors = ("", "", "")
+            errors: tuple[str, ...] = ("", "", "")
         else:
             error = error_of(comparison, curve)
             errors = (number(error.mean_square, 2), number(error.noise, 2), with_error(error.excess, error.error))

@@ -84,27 +84,24 @@ def judge_structure(rule: Rule, error: StructureError, name: str = "", observabl
     return Verdict(observable or rule.observable, outcome, finding, str(rule), name)
 
 
-def judge_floor(rule: Rule, mean_square: Scalar, floor: tuple[float, float], name: str = "") -> Verdict:
+def judge_floor(rule: Rule, error: Scalar, floor: tuple[float, float], name: str = "") -> Verdict:
     """Judges a held-out error against an interval that holds the irreducible noise.
 
-    Both are mean squares. It agrees when even the lowest floor leaves less than the effect size to learn.
+    Both are root mean squares. It agrees when even the lowest floor leaves less than the effect size to learn.
     """
     low, high = floor
     if not 0 <= low <= high:
-        raise ValueError(f"the noise floor must be an interval of mean squares, not {floor}")
-    lowest, highest = mean_square.value / high - 1, mean_square.value / low - 1 if low > 0 else math.inf
-    error = rule.k * mean_square.error
-    if highest < math.inf and highest + error / low <= rule.effect:
+        raise ValueError(f"the noise floor must be an interval, low to high, not {floor}")
+    lowest, highest = error.value / high - 1, error.value / low - 1 if low > 0 else math.inf
+    if highest < math.inf and highest + rule.k * error.error / low <= rule.effect:
         outcome: Outcome = "agrees"
-    elif lowest - error / high > rule.effect:
+    elif lowest - rule.k * error.error / high > rule.effect:
         outcome = "differs"
     else:
         outcome = "not resolved"
-    unit = mean_square.unit
-    above = f"{number(100 * lowest)} to {number(100 * highest)} % above the floor" if low > 0 else (
-        f"at least {number(100 * lowest)} % above the floor")  # fmt: skip
+    most = f"{100 * highest:+.1f} %" if low > 0 else "any amount"
     finding = (
-        f"mean square {with_error(mean_square.value, mean_square.error)} {unit}, noise floor between "
-        f"{number(low)} and {number(high)} {unit}: {above}"
+        f"{with_error(error.value, error.error)} {error.unit}, noise floor between {number(low)} and {number(high)}: "
+        f"{100 * lowest:+.1f} % to {most} from the floor"
     )
     return Verdict(rule.observable, outcome, finding, str(rule), name)
