@@ -1,0 +1,63 @@
+"""The state of a run as bytes: plain arrays, no pickle. Together with its settings it fixes every later step."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from meanforce.dynamics.integrators import Phase
+
+_VERSION = 1
+
+
+class Checkpoint(NamedTuple):
+    """A phase between blocks, with what the next sums of forces depend on: order of beads, length of rows."""
+
+    phase: Phase
+    order: Int[np.ndarray, "beads"]
+    capacities: tuple[int, ...]
+
+
+def pack(checkpoint: Checkpoint) -> bytes:
+    phase = checkpoint.phase
+    arrays = {f"thermostat{k}": leaf for k, leaf in enumerate(jax.tree.leaves(phase.thermostat))}
+    if phase.box is not None:
+        arrays["box"] = phase.box
+    buffer = io.BytesIO()
+    np.savez(
+        buffer, version=np.array(_VERSION), step=np.asarray(phase.step), positions=np.asarray(phase.positions),
+        velocities=np.asarray(phase.velocities), order=checkpoint.order,
+        capacities=np.array(checkpoint.capacities, np.int64), **{k: np.asarray(v) for k, v in arrays.items()},
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def unpack(state: bytes, like: Phase) -> Checkpoint:
+    """Reads a checkpoint back; `like` gives the structure of the thermostat's part."""
+    with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+        if int(arrays["version"]) > _VERSION:
+            raise ValueError("this checkpoint was written by a newer meanforce; upgrade, or begin the run anew")
+        leaves, structure = jax.tree.flatten(like.thermostat)
+        thermostat = jax.tree.unflatten(structure, [jnp.asarray(arrays[f"thermostat{k}"]) for k in range(len(leaves))])
+        phase = Phase(
+            jnp.asarray(arrays["positions"]), jnp.asarray(arrays["velocities"]),
+            None if like.box is None else jnp.asarray(arrays["box"]), thermostat, jnp.asarray(arrays["step"]),
+        )  # fmt: skip
+        return Checkpoint(phase, arrays["order"], tuple(int(c) for c in arrays["capacities"]))
+
+
+def fingerprint(tree: Any) -> str:
+    """A hash of the structure and numbers of a potential: a run is not resumed with another model."""
+    arrays, rest = eqx.partition(tree, lambda leaf: isinstance(leaf, jax.Array | np.ndarray))
+    digest = hashlib.sha256(repr(rest).encode())
+    for leaf in jax.tree.leaves(arrays):
+        value = np.ascontiguousarray(leaf)
+        digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+    return digest.hexdigest()[:16]
