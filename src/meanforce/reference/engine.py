@@ -42,14 +42,18 @@ class Engine:
     dtype: type
 
     @staticmethod
-    def create(recipe: ReferenceRun, system: AtomisticSystem, leg: int, platform: str, threads: int | None) -> Engine:
+    def create(
+        recipe: ReferenceRun, system: AtomisticSystem, leg: int, done: int, platform: str, threads: int | None
+    ) -> Engine:
+        """For temperature number `leg`, of which `done` steps lie behind."""
         openmm = require_openmm()
         temperature = recipe.temperatures[leg]
         thermostat_seed, velocity_seed, barostat_seed = seeds(recipe.seed, leg)
         run_system = openmm.XmlSerializer.clone(system.system)
         if recipe.pressure is not None:
             barostat = openmm.MonteCarloBarostat(recipe.pressure, temperature, _BAROSTAT_STEPS)
-            barostat.setRandomNumberSeed(barostat_seed)
+            # no checkpoint holds the barostat's random numbers: after a resume they must not be the first ones again
+            barostat.setRandomNumberSeed((barostat_seed + done) % (2**31 - 1) or 1)
             run_system.addForce(barostat)
         integrator = openmm.LangevinMiddleIntegrator(temperature, recipe.friction, recipe.step)
         integrator.setRandomNumberSeed(thermostat_seed)

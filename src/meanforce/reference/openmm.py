@@ -88,9 +88,10 @@ def run(
     """Runs the recipe and writes a data set of atoms at `path`.
 
     Every `commit_seconds` of real time the frames so far and the engine's checkpoint are put on the disk in one
-    indivisible step. After a kill, `resume=True` continues from there: the time axis has no gap and no repeat,
-    and the trajectory is bit for bit that of an undisturbed run on OpenMM's Reference platform, and an equally
-    valid one on the others, which add forces up in another order.
+    indivisible step. After a kill, `resume=True` continues from there: the time axis has no gap and no repeat.
+    At constant volume on OpenMM's Reference platform the trajectory is bit for bit that of an undisturbed run.
+    Elsewhere it is another, equally valid one: the fast platforms add forces up in an order that depends on
+    their history, and no checkpoint holds the barostat's random numbers.
     """
     system = recipe.system.build()
     platform = choose_platform(recipe.platform, system)
@@ -99,7 +100,7 @@ def run(
         clock = _Clock(schedule, watcher, commit_seconds)
         place = _Place.unpack(writer.state) if writer.state is not None else _Place()
         while place.leg < len(recipe.temperatures):
-            engine = Engine.create(recipe, system, place.leg, platform, threads)
+            engine = Engine.create(recipe, system, place.leg, place.steps, platform, threads)
             if place.checkpoint:
                 engine.restore(place.checkpoint)
             else:
@@ -196,6 +197,7 @@ class _Clock:
         since, at = self._started
         remaining = (now - since) / (done - at) * (total - done) if done > at else None
         recorded = max(place.steps - schedule.equilibration, 0) // schedule.stride
+        phase: Literal["equilibration", "production"]
         phase = "equilibration" if place.steps <= schedule.equilibration and recorded == 0 else "production"
         self._watcher(Progress(done / total, remaining, temperature, phase, place.leg * schedule.frames + recorded))
 
