@@ -56,13 +56,13 @@ def fit(
     linear, known = _start(potential)
     _refuse(linear, wanted, regularisation, blocks)
     topology = _common_topology(wanted)
-    normals = normal_equations(linear, wanted, blocks=blocks, progress=progress)
+    normals, energy = normal_equations(linear, wanted, blocks=blocks, progress=progress)
     penalties, names = linear.penalties(), linear.basis_names()
     if regularisation == "cross-validation":
-        regression = cross_validated(normals, penalties, names)
+        regression = cross_validated(normals, penalties, names, energy=energy)
     else:
         strengths = None if regularisation == "evidence" else float(regularisation)
-        regression = regress(normals, penalties, names, strengths=strengths)
+        regression = regress(normals, penalties, names, energy=energy, strengths=strengths)
     squares = held_out(normals, penalties, names, regression)
     fitted = linear.with_coefficients(jnp.asarray(regression.coefficients))
     temperatures = sorted({s.temperature for objective in wanted for s in objective.states})
@@ -160,5 +160,4 @@ def _notes(objectives: list[Objective], temperatures: list[float]) -> tuple[str,
 def _outcome(regression: Regression) -> Outcome:
     if not regression.converged:
         return Outcome.UNSETTLED
-    report = regression.identifiability
-    return Outcome.SOLVED if report.rank + report.free == report.size else Outcome.EXTRAPOLATED
+    return Outcome.SOLVED if regression.identifiability.complete else Outcome.EXTRAPOLATED

@@ -17,26 +17,32 @@ RANK_TOLERANCE = 1e-12
 class Identifiability(NamedTuple):
     """What the labels say about the coefficients of a linear potential.
 
-    `rank` combinations of `size` are determined by the data; `unsampled` names the basis functions that no
-    frame touches, `combinations` the further sums of basis functions that change no label, each as the names
-    and weights of its leading members. Of all these, `free` leave even the prior unchanged: they shift the
-    free energy by a constant (or change nothing at all) and are set to zero.
+    `rank` combinations of `size` are determined by the data. `gauge` combinations shift A by the same constant in
+    every frame, which no force and no average can tell. `unsampled` names the basis functions that no frame
+    touches, and `combinations` are further sums of basis functions that change A between frames and yet no
+    label, each as the names and weights of its leading members: terms that stand for one another, or
+    regions that no frame connects.
     """
 
     size: int
     rank: int
+    gauge: int
     unsampled: tuple[str, ...]
     combinations: tuple[tuple[tuple[str, float], ...], ...]
-    free: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the data determine the potential up to a constant."""
+        return self.rank + self.gauge == self.size
 
     def __str__(self) -> str:
         lines = [f"{self.rank} of {self.size} coefficients are determined by the data"]
+        if self.gauge:
+            lines.append(f"{self.gauge} combination(s) only shift the free energy by a constant")
         if self.unsampled:
             lines.append(f"no frame samples: {', '.join(self.unsampled)}")
         for members in self.combinations:
             lines.append("no label sees: " + " ".join(f"{weight:+.2f} {name}" for name, weight in members))
-        if self.free:
-            lines.append(f"{self.free} combinations are gauge (a constant in the free energy) and were set to zero")
         return "\n".join(lines)
 
 
@@ -59,12 +65,16 @@ def penalty_matrix(
 
 
 def identify(
-    gram: Float[np.ndarray, "k k"], penalties: Sequence[Penalty], names: Sequence[str]
+    gram: Float[np.ndarray, "k k"],
+    penalties: Sequence[Penalty],
+    names: Sequence[str],
+    energy: Float[np.ndarray, "k k"] | None = None,
 ) -> tuple[Basis, Identifiability]:
     """Splits the space of coefficients by what determines them.
 
     The split is made once, on the Gram matrix scaled to unit diagonal, so that what the data cannot see is
-    an exact zero later on and the prior stays visible beside data of any precision.
+    an exact zero later on and the prior stays visible beside data of any precision. `energy` is the covariance
+    of the basis functions themselves over the frames; it tells constants from the rest of what no label sees.
     """
     size = len(gram)
     diagonal = np.diag(gram).copy()
@@ -76,45 +86,39 @@ def identify(
     scaled = np.where(unsampled[:, None] | unsampled[None, :], 0.0, gram * scale[:, None] * scale[None, :])
     values, vectors = np.linalg.eigh(scaled)
     seen = values > RANK_TOLERANCE * max(values.max(initial=0.0), 1e-300)
-    blind = scale[:, None] * vectors[:, ~seen]
-    kept, free = _penalised(blind, prior)
-    transform = np.concatenate([scale[:, None] * vectors[:, seen], kept], axis=1)
-    combos = _combinations(vectors[:, ~seen], scale, unsampled, names)
+    unseen = scale[:, None] * vectors[:, ~seen]
+    transform = np.concatenate([scale[:, None] * vectors[:, seen], unseen @ _held(unseen, prior)], axis=1)
+    blind = scale[:, None] * _sampled_part(vectors[:, ~seen], unsampled)
+    moving = blind @ _held(blind, energy) if energy is not None else blind
     report = Identifiability(
         size=size,
         rank=int(seen.sum()),
+        gauge=blind.shape[1] - moving.shape[1],
         unsampled=tuple(name for name, missing in zip(names, unsampled, strict=True) if missing),
-        combinations=combos,
-        free=free,
+        combinations=tuple(_leading(direction, names) for direction in moving.T),
     )
     return Basis(transform, int(seen.sum())), report
 
 
-def _penalised(blind: Float[np.ndarray, "k n"], prior: Float[np.ndarray, "k k"]) -> tuple[np.ndarray, int]:
-    """The part of what the data cannot see that the prior can, and the number of directions left over."""
+def _held(blind: Float[np.ndarray, "k n"], form: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "n m"]:
+    """The directions within a space in which a quadratic form does not vanish."""
     if not blind.shape[1]:
-        return blind, 0
-    inside = blind.T @ prior @ blind
-    reach = np.abs(blind).T @ np.abs(prior) @ np.abs(blind)  # how large an entry could be without cancelling
-    values, vectors = np.linalg.eigh(inside)
-    penalised = values > 1e-11 * max(np.abs(reach).max(initial=0.0), 1e-300)
-    return blind @ vectors[:, penalised], int((~penalised).sum())
+        return np.zeros((0, 0))
+    values, vectors = np.linalg.eigh(blind.T @ form @ blind)
+    reach = np.abs(blind).T @ np.abs(form) @ np.abs(blind)  # how large an entry could be without cancelling
+    return vectors[:, values > 1e-10 * max(reach.max(initial=0.0), 1e-300)]
 
 
-def _combinations(
-    null: Float[np.ndarray, "k n"], scale: Float[np.ndarray, "k"], unsampled: np.ndarray, names: Sequence[str]
-) -> tuple[tuple[tuple[str, float], ...], ...]:
-    """Null vectors that involve sampled basis functions, with their leading members."""
+def _sampled_part(null: Float[np.ndarray, "k n"], unsampled: np.ndarray) -> Float[np.ndarray, "k m"]:
+    """Null vectors that involve sampled basis functions: singular values are 1 or, by rounding, nearly 0."""
     sampled = np.where(unsampled[:, None], 0.0, null)
     if not sampled.size:
-        return ()
+        return sampled[:, :0]
     _, lengths, directions = np.linalg.svd(sampled.T, full_matrices=False)
-    found = []
-    for length, direction in zip(lengths, directions, strict=True):
-        if length < 0.5:  # singular values are 1 or, by rounding, nearly 0
-            continue
-        weights = scale * direction
-        weights = weights / weights[np.abs(weights).argmax()]
-        order = np.argsort(-np.abs(weights))[:8]
-        found.append(tuple((names[i], float(weights[i])) for i in order if abs(weights[i]) > 0.05))
-    return tuple(found)
+    return directions[lengths > 0.5].T
+
+
+def _leading(direction: Float[np.ndarray, "k"], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    weights = direction / direction[np.abs(direction).argmax()]
+    order = np.argsort(-np.abs(weights), kind="stable")[:8]
+    return tuple((names[i], float(weights[i])) for i in order if abs(weights[i]) > 0.05)

@@ -35,18 +35,24 @@ def normal_equations(
     *,
     blocks: int = 32,
     progress: Progress | None = None,
-) -> list[Normal]:
+) -> tuple[list[Normal], Float[np.ndarray, "k k"]]:
     """The normal equations of every objective, in `blocks` contiguous blocks of frames.
 
-    Objectives on one data set share its design. Blocks follow the continuous runs of the data, in order.
+    The second value is the covariance of the basis functions of A over the frames. Objectives on
+    one data set share its design. Blocks follow the continuous runs of the data, in order.
     """
     found: dict[int, Normal] = {}
+    energy = np.zeros((potential.coefficients.shape[0],) * 2)
     groups = _groups(objectives)
     for number, (data, members) in enumerate(groups):
         share = None if progress is None else lambda part, at=number: progress((at + part) / len(groups))
-        for member, normal in zip(members, _accumulate(potential, data, members, blocks, share), strict=True):
-            found[id(member)] = normal
-    return [found[id(objective)] for objective in objectives]
+        sums, edges = _accumulate(potential, data, members, blocks, share)
+        *normals, of_energy = (Equations(*map(np.stack, zip(*parts, strict=True))) for parts in zip(*sums, strict=True))
+        for member, blocked in zip(members, normals, strict=True):
+            _refuse_not_finite(blocked, member, edges)
+            found[id(member)] = Normal(blocked, member.weight)
+        energy += _covariance(of_energy)
+    return [found[id(objective)] for objective in objectives], energy
 
 
 def _groups(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadratic]]]:
@@ -63,7 +69,8 @@ def _groups(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadrat
 
 def _accumulate(
     potential: LinearPotential, data: Dataset, objectives: list[Quadratic], blocks: int, progress: Progress | None
-) -> list[Normal]:
+) -> tuple[list[tuple[Equations, ...]], Int[np.ndarray, "edges"]]:
+    """For each block the equations of the objectives and, last, the sums of the energy's basis functions."""
     edges, batch = _lengths(data, potential.coefficients.shape[0], blocks)
     weights = _weights(data)
     order = np.concatenate(data.runs())
@@ -81,13 +88,13 @@ def _accumulate(
         done += count
         if progress is not None:
             progress(done / len(data))
-    normals = []
-    for position, objective in enumerate(objectives):
-        parts = [Equations(*map(np.asarray, sums[number][position])) for number in sorted(sums)]
-        stacked = Equations(*map(np.stack, zip(*parts, strict=True)))
-        _refuse_not_finite(stacked, objective, edges)
-        normals.append(Normal(stacked, objective.weight))
-    return normals
+    return [sums[number] for number in sorted(sums)], edges
+
+
+def _covariance(sums: Equations) -> Float[np.ndarray, "k k"]:
+    frames = sums.count.sum()
+    mean = sums.moment.sum(axis=0) / frames
+    return sums.gram.sum(axis=0) / frames - np.outer(mean, mean)
 
 
 def _lengths(data: Dataset, size: int, blocks: int) -> tuple[Int[np.ndarray, "edges"], int]:
@@ -142,6 +149,8 @@ def _equations(
         each = jnp.repeat(weights, len(wanted) // graph.frames) * seen
         heavy = matrix * each[:, None]
         found.append(Equations(matrix.T @ heavy, heavy.T @ wanted, jnp.sum(each * wanted**2), jnp.sum(each)))
+    heavy = design.energy * weights[:, None]
+    found.append(Equations(design.energy.T @ heavy, heavy.sum(axis=0), jnp.zeros(()), weights.sum()))
     return tuple(found)
 
 

@@ -81,16 +81,22 @@ class Solution(NamedTuple):
 
 
 def regress(
-    normals: Sequence[Normal], penalties: Sequence[Penalty], names: Sequence[str], *, strengths: float | None = None
+    normals: Sequence[Normal],
+    penalties: Sequence[Penalty],
+    names: Sequence[str],
+    *,
+    energy: Float[np.ndarray, "k k"] | None = None,
+    strengths: float | None = None,
 ) -> Regression:
     """The most probable coefficients with their covariance.
 
     With `strengths=None` those of the penalties maximise the evidence, by the fixed-point rule of MacKay and of
     Fellner and Schall, one strength for each penalty. A number fixes all of them at this multiple of the
     strength at which prior and data weigh alike (see `balance`); noise and inefficiency are still estimated. Zero
-    leaves the penalties only where the data say nothing.
+    leaves the penalties only where the data say nothing. `energy` is the covariance of the basis functions over
+    the frames, for the report on what is determined.
     """
-    problem, report = pose(normals, penalties, names)
+    problem, report = pose(normals, penalties, names, energy)
     weights = np.array([n.weight for n in normals])
     noise = np.array([_label_variance(total) for total in problem.totals])
     inefficiency = np.ones(len(normals))
@@ -150,13 +156,16 @@ def residual_square(equations: Equations, coefficients: Float[np.ndarray, "k"]) 
 
 
 def pose(
-    normals: Sequence[Normal], penalties: Sequence[Penalty], names: Sequence[str]
+    normals: Sequence[Normal],
+    penalties: Sequence[Penalty],
+    names: Sequence[str],
+    energy: Float[np.ndarray, "k k"] | None = None,
 ) -> tuple[Problem, Identifiability]:
     """The totals in variables that the data or at least the prior determine."""
     totals = tuple(n.total for n in normals)
     size = len(totals[0].moment)
     gram = sum((t.gram / (t.count * _label_variance(t)) for t in totals), np.zeros((size, size)))
-    basis, report = identify(gram, penalties, names)
+    basis, report = identify(gram, penalties, names, energy)
     grams, moments = [], []
     for total in totals:
         inner = basis.transform.T @ total.gram @ basis.transform

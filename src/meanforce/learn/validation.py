@@ -27,7 +27,13 @@ def held_out(
     return _left_out(normals, penalties, names, precision, regression.strengths[None])[0]
 
 
-def cross_validated(normals: Sequence[Normal], penalties: Sequence[Penalty], names: Sequence[str]) -> Regression:
+def cross_validated(
+    normals: Sequence[Normal],
+    penalties: Sequence[Penalty],
+    names: Sequence[str],
+    *,
+    energy: Float[np.ndarray, "k k"] | None = None,
+) -> Regression:
     """The regression whose strengths, one multiple for all penalties, predict held-out blocks best.
 
     The error is the sum of the objectives' mean squares, each in units of its label variance and times its
@@ -43,7 +49,7 @@ def cross_validated(normals: Sequence[Normal], penalties: Sequence[Penalty], nam
     squares = _left_out(normals, penalties, names, precision, GRID[:, None] * balance(totals, precision, penalties))
     errors = np.einsum("gob,o->g", squares, precision)
     best = float(GRID[int(np.argmin(errors))])
-    return regress(normals, penalties, names, strengths=best)
+    return regress(normals, penalties, names, energy=energy, strengths=best)
 
 
 def _left_out(
