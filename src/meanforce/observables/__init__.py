@@ -1,0 +1,52 @@
+"""What is measured on samples of a model and on reference data alike."""
+
+from meanforce.observables.base import Curve, Observable, Scalar
+from meanforce.observables.bonded import (
+    BondedDistribution,
+    angle_distribution,
+    bond_distribution,
+    dihedral_distribution,
+)
+from meanforce.observables.compare import StructureError, adf_error, first_peak, rdf_error, structure_error
+from meanforce.observables.mechanical import Pressure, pressure
+from meanforce.observables.samples import Samples, measure, samples_of, values
+from meanforce.observables.structure import AngularDistribution, RadialDistribution, adf, coordination, rdf
+from meanforce.observables.thermodynamic import Density, Energy, HeatCapacity, density, energy, heat_capacity
+from meanforce.observables.transport import Diffusion, MeanSquareDisplacement, diffusion, msd, yeh_hummer
+
+__all__ = [
+    "AngularDistribution",
+    "BondedDistribution",
+    "Curve",
+    "Density",
+    "Diffusion",
+    "Energy",
+    "HeatCapacity",
+    "MeanSquareDisplacement",
+    "Observable",
+    "Pressure",
+    "RadialDistribution",
+    "Samples",
+    "Scalar",
+    "StructureError",
+    "adf",
+    "adf_error",
+    "angle_distribution",
+    "bond_distribution",
+    "coordination",
+    "density",
+    "diffusion",
+    "dihedral_distribution",
+    "energy",
+    "first_peak",
+    "heat_capacity",
+    "measure",
+    "msd",
+    "pressure",
+    "rdf",
+    "rdf_error",
+    "samples_of",
+    "structure_error",
+    "values",
+    "yeh_hummer",
+]
