@@ -285,8 +285,8 @@ def _search(positions, box, frames, reach, capacities, excluded):
         raise ValueError(f"frame {frame} holds coordinates that are not finite; remove it")
     if box is not None and reach[-1] > IMAGE_RANGE * search.smallest_height(box):
         raise ValueError(
-            f"the smallest box is {search.smallest_height(box):.3g} nm across; a cut-off with skin of {reach[-1]:.3g} nm "
-            f"needs at least a third of that: shorten the cut-off or use a larger box"
+            f"the smallest box is {search.smallest_height(box):.3g} nm across, less than a third of the cut-off with "
+            f"skin, {reach[-1]:.3g} nm: shorten the cut-off or use a larger box"
         )
     start = np.linspace(0, beads, frames + 1).astype(np.int64)
     room = list(capacities or [48] * len(reach))

@@ -19,7 +19,7 @@ def linear_map(name: str, apply: Callable, transpose: Callable) -> Callable:
     forward, backward = _primitive(name, apply), _primitive(f"{name}_transpose", transpose)
     _relate(forward, backward)
     _relate(backward, forward)
-    return lambda x, *fixed, **static: forward.bind(x, *fixed, **static)
+    return forward.bind
 
 
 def _primitive(name: str, function: Callable) -> Primitive:
