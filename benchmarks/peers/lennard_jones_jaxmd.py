@@ -41,4 +41,12 @@ start = time.perf_counter()
 state, neighbours = jax.block_until_ready(run(state, neighbours, steps))
 seconds = time.perf_counter() - start
 assert not bool(neighbours.did_buffer_overflow)
-print(json.dumps({"steps_per_s": steps / seconds, "precision": "single", "version": jax_md.__version__ if hasattr(jax_md, "__version__") else "?"}))
+print(
+    json.dumps(
+        {
+            "steps_per_s": steps / seconds,
+            "precision": "single",
+            "version": jax_md.__version__ if hasattr(jax_md, "__version__") else "?",
+        }
+    )
+)

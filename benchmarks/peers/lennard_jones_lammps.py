@@ -37,4 +37,6 @@ run 1000
 """)
 start = time.perf_counter()
 lmp.command(f"run {steps}")
-print(json.dumps({"steps_per_s": steps / (time.perf_counter() - start), "precision": "double", "version": lmp.version()}))
+print(
+    json.dumps({"steps_per_s": steps / (time.perf_counter() - start), "precision": "double", "version": lmp.version()})
+)

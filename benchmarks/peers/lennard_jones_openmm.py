@@ -31,4 +31,8 @@ integrator.step(1000)
 start = time.perf_counter()
 integrator.step(steps)
 context.getState(energy=True)
-print(json.dumps({"steps_per_s": steps / (time.perf_counter() - start), "precision": "single", "version": mm.version.version}))
+print(
+    json.dumps(
+        {"steps_per_s": steps / (time.perf_counter() - start), "precision": "single", "version": mm.version.version}
+    )
+)

