@@ -21,6 +21,7 @@ from meanforce.units import ENERGY, KCAL, TIME, factor
 _UNIT_WORDS = {"kj/mole": "kJ/mol", "kj/mol": "kJ/mol", "kcal/mole": "kcal/mol", "kcal/mol": "kcal/mol", "ev": "eV",
                "hartree": "hartree", "ps": "ps", "fs": "fs", "ns": "ns", "us": "us"}  # fmt: skip
 _ENERGY_NAMES = ("potential energy", "potential", "energy", "epot", "pe", "poteng", "u")
+_EDR_MAGIC = (-55555).to_bytes(4, "big", signed=True)
 _TIME_NAMES = ("time", "t")
 
 
@@ -89,6 +90,9 @@ def read_energies(source: str | Path | Energies, units: Units | None = None, tim
 
 
 def _edr(path: Path) -> Energies:
+    with path.open("rb") as stream:
+        if stream.read(4) != _EDR_MAGIC:  # pyedr would take the first number for a count, however large
+            raise ReadingError(f"{path} is not a GROMACS energy file")
     try:
         from MDAnalysis.auxiliary.EDR import EDRReader
 
