@@ -1,7 +1,5 @@
 """What a potential is: a pytree that turns a graph into free energies in kJ/mol."""
 
-from __future__ import annotations
-
 import abc
 from typing import NamedTuple
 
@@ -9,6 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+import meanforce.numerics.precision  # noqa: F401
 from meanforce.graph import Graph, frame_sum
 
 
@@ -63,7 +62,7 @@ class LinearPotential(Potential):
         """Every basis function with its derivatives, independent of the coefficients."""
 
     @abc.abstractmethod
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> LinearPotential:
+    def with_coefficients(self, coefficients: Float[Array, "k"]) -> "LinearPotential":
         """The same potential with other coefficients."""
 
     @abc.abstractmethod
@@ -80,7 +79,7 @@ class LinearPotential(Potential):
         size = self.coefficients.shape[0]
         return (Penalty("coefficients", 0, np.eye(size)),) if size else ()
 
-    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> LinearPotential:
+    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> "LinearPotential":
         """Keeps A rising towards short distances where no data determine the coefficients.
 
         `step` is the least rise in kJ/mol from one coefficient to the next. Terms that cannot collapse
@@ -88,6 +87,12 @@ class LinearPotential(Potential):
         """
         del determined, step
         return self
+
+
+def check_size(coefficients: Float[Array, "k"], size: int) -> None:
+    """Refuses coefficients that do not fit the basis."""
+    if coefficients.shape != (size,):
+        raise ValueError(f"{size} coefficients are needed, not an array of shape {coefficients.shape}")
 
 
 def frame_rows(graph: Graph, rows: Float[Array, "beads k"]) -> Float[Array, "frames k"]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from meanforce.graph import Graph, edges, neighbour_species
 from meanforce.numerics.harmonics import degrees, harmonic_gradients, harmonics
-from meanforce.potentials.base import Design, LinearPotential, Penalty, frame_rows
+from meanforce.potentials.base import Design, LinearPotential, Penalty, check_size, frame_rows
 
 
 class ThreeBodySpline(LinearPotential):
@@ -41,16 +41,18 @@ class ThreeBodySpline(LinearPotential):
         degree: int = 4,
         coefficients: Float[Array, "k"] | None = None,
     ):
-        if not 0 <= start < cutoff:
-            raise ValueError(f"the splines begin at {start} nm, which must lie below the cut-off {cutoff} nm")
-        if radial < 1 or degree < 0:
-            raise ValueError(f"at least one radial function and a degree >= 0 are needed, not {radial} and {degree}")
         self.types, self.cutoff, self.start = tuple(types), float(cutoff), float(start)
         self.radial, self.degree = int(radial), int(degree)
-        size = len(self.types) * len(_upper_pairs(self.channels)[0]) * (self.degree + 1)
-        self.coefficients = jnp.zeros(size) if coefficients is None else jnp.asarray(coefficients)
-        if self.coefficients.shape != (size,):
-            raise ValueError(f"{size} coefficients are needed, not an array of shape {self.coefficients.shape}")
+        self.coefficients = jnp.zeros(self._size()) if coefficients is None else jnp.asarray(coefficients)
+
+    def __check_init__(self):
+        if not 0 <= self.start < self.cutoff:
+            raise ValueError(f"the splines begin at {self.start} nm, which must lie below the cut-off {self.cutoff} nm")
+        if self.radial < 1 or self.degree < 0:
+            raise ValueError(
+                f"at least one radial function and a degree >= 0 are needed, not {self.radial} and {self.degree}"
+            )
+        check_size(self.coefficients, self._size())
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
@@ -112,6 +114,10 @@ class ThreeBodySpline(LinearPotential):
         angular = 1 / (2 * np.arange(self.degree + 1) + 1)
         matrix = np.kron(np.eye(len(self.types)), np.kron(form / 2, np.diag(angular)))
         return (Penalty("three-body", 0, matrix),)
+
+    def _size(self) -> int:
+        channels = self.channels
+        return len(self.types) * channels * (channels + 1) // 2 * (self.degree + 1)
 
     def _matrices(self) -> Float[Array, "types degrees channels channels"]:
         """The coefficients as symmetric matrices over p and q."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from meanforce.graph import Graph, edges, neighbour_species, pair_energy
 from meanforce.numerics.edges import take
 from meanforce.potentials import internal
-from meanforce.potentials.base import Design, LinearPotential, Penalty, frame_rows
+from meanforce.potentials.base import Design, LinearPotential, Penalty, check_size, frame_rows
 from meanforce.potentials.curves import Curve, core
 
 
@@ -38,7 +38,10 @@ class PairSpline(LinearPotential):
         """Knots from `start` to `cutoff` (nm), at most `spacing` apart."""
         self.types = tuple(types)
         self.curve = Curve(float(start), float(cutoff), _intervals(start, cutoff, spacing), "cutoff")
-        self.coefficients = _checked(coefficients, len(pair_names(self.types)) * self.curve.size)
+        self.coefficients = _given(coefficients, len(pair_names(self.types)) * self.curve.size)
+
+    def __check_init__(self):
+        check_size(self.coefficients, len(pair_names(self.types)) * self.curve.size)
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
@@ -47,7 +50,7 @@ class PairSpline(LinearPotential):
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         near = edges(graph, self.curve.high)
         there = neighbour_species(graph, self.curve.high) if len(self.types) > 1 else 0
-        kind = _pair_kind(self.types, graph.species[:, None], there)
+        kind = pair_kind(self.types, graph.species[:, None], there)
         tables = _tables(self.curve, self.coefficients, graph)
         return self.curve.evaluate(tables, kind, jnp.sqrt(near.squared)).sum(1) / 2
 
@@ -55,11 +58,11 @@ class PairSpline(LinearPotential):
         curve, types = self.curve, self.types
 
         def u(tables, squared, here, there):
-            return curve.evaluate(tables, _pair_kind(types, here, there), jnp.sqrt(squared))
+            return curve.evaluate(tables, pair_kind(types, here, there), jnp.sqrt(squared))
 
         def slope(tables, squared, here, there):
             distance = jnp.sqrt(squared)
-            return curve.slope(tables, _pair_kind(types, here, there), distance) / (2 * distance)
+            return curve.slope(tables, pair_kind(types, here, there), distance) / (2 * distance)
 
         return pair_energy(graph, curve.high, u, _tables(curve, self.coefficients, graph), slope)
 
@@ -95,7 +98,7 @@ class PairSpline(LinearPotential):
         """Which edges belong to each pair of species; None where there is but one."""
         if len(self.types) == 1:
             return (None,)
-        kind = _pair_kind(self.types, graph.species[:, None], neighbour_species(graph, self.curve.high))
+        kind = pair_kind(self.types, graph.species[:, None], neighbour_species(graph, self.curve.high))
         dtype = graph.positions.dtype
         return tuple((kind == pair).astype(dtype)[..., None] for pair in range(len(pair_names(self.types))))
 
@@ -119,7 +122,10 @@ class BondSpline(LinearPotential):
         """Knots from `start` to `end` (nm), at most `spacing` apart, for each of `Topology.kinds("bonds")`."""
         self.kinds = _tuples(kinds)
         self.curve = Curve(float(start), float(end), _intervals(start, end, spacing), "free")
-        self.coefficients = _checked(coefficients, len(self.kinds) * self.curve.size)
+        self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)
+
+    def __check_init__(self):
+        check_size(self.coefficients, len(self.kinds) * self.curve.size)
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
@@ -158,7 +164,10 @@ class AngleSpline(LinearPotential):
         """`intervals` of equal width in theta, for each of `Topology.kinds("angles")`."""
         self.kinds = _tuples(kinds)
         self.curve = Curve(0.0, float(np.pi), int(intervals), "even")
-        self.coefficients = _checked(coefficients, len(self.kinds) * self.curve.size)
+        self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)
+
+    def __check_init__(self):
+        check_size(self.coefficients, len(self.kinds) * self.curve.size)
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
@@ -197,7 +206,10 @@ class DihedralSpline(LinearPotential):
         """`intervals` of equal width in phi, for each of `Topology.kinds("dihedrals")`."""
         self.kinds = _tuples(kinds)
         self.curve = Curve(-float(np.pi), float(np.pi), int(intervals), "periodic")
-        self.coefficients = _checked(coefficients, len(self.kinds) * self.curve.size)
+        self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)
+
+    def __check_init__(self):
+        check_size(self.coefficients, len(self.kinds) * self.curve.size)
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
@@ -238,7 +250,10 @@ class ExternalSpline(LinearPotential):
         """`intervals` of equal width from x = `start` to `end` (nm), one spline for each species."""
         self.types = tuple(types)
         self.curve = Curve(float(start), float(end), int(intervals), "free")
-        self.coefficients = _checked(coefficients, len(self.types) * self.curve.size)
+        self.coefficients = _given(coefficients, len(self.types) * self.curve.size)
+
+    def __check_init__(self):
+        check_size(self.coefficients, len(self.types) * self.curve.size)
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
@@ -277,7 +292,7 @@ def pair_index(species: int) -> Int[np.ndarray, "species species"]:
     return index
 
 
-def _pair_kind(types: tuple[str, ...], here, there):
+def pair_kind(types: tuple[str, ...], here, there):
     if len(types) == 1:
         return 0
     return take(jnp.asarray(pair_index(len(types)).reshape(-1)), here * len(types) + there)
@@ -324,11 +339,8 @@ def _intervals(start: float, end: float, spacing: float) -> int:
     return max(int(np.ceil((end - start) / spacing - 1e-9)), 1)
 
 
-def _checked(coefficients: Float[Array, "k"] | None, size: int) -> Float[Array, "k"]:
-    values = jnp.zeros(size) if coefficients is None else jnp.asarray(coefficients)
-    if values.shape != (size,):
-        raise ValueError(f"{size} coefficients are needed, not an array of shape {values.shape}")
-    return values
+def _given(coefficients: Float[Array, "k"] | None, size: int) -> Float[Array, "k"]:
+    return jnp.zeros(size) if coefficients is None else jnp.asarray(coefficients)
 
 
 def _names(term: str, kinds, curve: Curve, unit: str) -> tuple[str, ...]:

@@ -1,0 +1,98 @@
+"""Every potential of the registry through the contract tests that ship with the package."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from meanforce import testing
+from meanforce.potentials import priors, splines, sums
+from meanforce.potentials.manybody import ThreeBodySpline
+from meanforce.potentials.registry import REGISTRY
+from meanforce.topology import Topology
+
+TYPES = ("A", "B")
+
+
+def chains(count: int = 5, length: int = 4) -> Topology:
+    """Chains of alternating beads, with bonds, angles and dihedrals."""
+    beads = range(count * length)
+    runs = lambda width: [(b, *range(b + 1, b + width)) for b in beads if b % length + width <= length]
+    return Topology.of(
+        [TYPES[b % 2] for b in beads], {"A": 12.0, "B": 16.0}, bonds=runs(2), angles=runs(3), dihedrals=runs(4),
+        exclude=2, scale14=0.5,
+    )  # fmt: skip
+
+
+TOPOLOGY = chains()
+BONDS, ANGLES, DIHEDRALS = (TOPOLOGY.kinds(name) for name in ("bonds", "angles", "dihedrals"))
+
+
+def drawn(linear, seed=7):
+    """Random coefficients: nothing can hide in a zero."""
+    size = linear.coefficients.shape[0]
+    return linear.with_coefficients(jnp.asarray(np.random.default_rng(seed).normal(size=size)))
+
+
+def pair(**options):
+    return drawn(splines.PairSpline(TYPES, **{"cutoff": 0.6, "start": 0.25, "spacing": 0.08, **options}))
+
+
+def many(**options):
+    return drawn(ThreeBodySpline(TYPES, **{"cutoff": 0.5, "start": 0.1, "radial": 2, "degree": 3, **options}))
+
+
+def bond(**options):
+    return priors.HarmonicBond(BONDS, length=[0.3], stiffness=[900.0], **options)
+
+
+def lennard_jones(**options):
+    return priors.LennardJones.mixed(
+        TYPES, sigma=[0.25, 0.3], epsilon=[1.0, 0.5], **{"cutoff": 0.7, "scale14": 0.5, **options}
+    )
+
+
+EXAMPLES = {
+    "Sum": lambda: sums.Sum((lennard_jones(), bond())),
+    "LinearSum": lambda: sums.Sum.of(pair(), bond(), drawn(splines.AngleSpline(ANGLES, intervals=6))),
+    "SplinePotential": lambda: drawn(
+        sums.SplinePotential(
+            TOPOLOGY,
+            cutoff=0.6,
+            spacing=0.1,
+            many_body=many(),
+            bonds=splines.BondSpline(BONDS, spacing=0.1),
+            prior=bond(),
+        )
+    ),
+    "PairSpline": pair,
+    "BondSpline": lambda: drawn(splines.BondSpline(BONDS, spacing=0.05)),
+    "AngleSpline": lambda: drawn(splines.AngleSpline(ANGLES, intervals=7)),
+    "DihedralSpline": lambda: drawn(splines.DihedralSpline(DIHEDRALS, intervals=6)),
+    "ExternalSpline": lambda: drawn(splines.ExternalSpline(TYPES, start=0.2, end=0.9, intervals=4)),
+    "ThreeBodySpline": many,
+    "HarmonicBond": bond,
+    "HarmonicAngle": lambda: priors.HarmonicAngle(ANGLES, angle=[1.9, 2.0], stiffness=[30.0, 40.0]),
+    "PeriodicDihedral": lambda: priors.PeriodicDihedral(DIHEDRALS, barrier=[[1.0, 2.0, 3.0]], phase=[[0.0, 3.1, 0.5]]),
+    "Repulsion": lambda: priors.Repulsion(
+        TYPES, height=[1.0, 2.0, 3.0], distance=[0.3, 0.25, 0.28], width=[0.03, 0.04, 0.05], cutoff=0.6
+    ),
+    "LennardJones": lennard_jones,
+    "StillingerWeber": priors.StillingerWeber,
+}
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_entry_of_the_registry_keeps_the_contract(name):
+    testing.check(EXAMPLES[name](), TOPOLOGY, external=name == "ExternalSpline", smooth=name != "SplinePotential")
+
+
+@pytest.mark.parametrize("make", [splines.PairSpline, ThreeBodySpline])
+def test_one_species_takes_the_short_way(make):
+    topology = Topology.of(["W"] * 20, {"W": 18.0})
+    testing.check(drawn(make(("W",), cutoff=0.5)), topology)
+
+
+def test_a_truncated_pair_is_caught():
+    with pytest.raises(AssertionError, match="jumps at the cut-off"):
+        testing.check(lennard_jones(truncation="truncated"), TOPOLOGY)
+    testing.check(lennard_jones(truncation="truncated"), TOPOLOGY, smooth=False)
