@@ -91,10 +91,10 @@ class Engine:
         try:
             self.context.getIntegrator().step(steps)
         except openmm.OpenMMException as error:
-            raise BrokenSimulation(
-                f"the simulation broke at {self.temperature:g} K ({error}): use a smaller time step, or start from "
-                "a lower density."
-            ) from error
+            cure = "use a smaller time step, or start from a lower density"
+            if "box size" in str(error):
+                cure = "use more molecules or a shorter cut-off, so that the box may shrink"
+            raise BrokenSimulation(f"the simulation broke at {self.temperature:g} K ({error}): {cure}.") from error
 
     def frame(self, time: float) -> Frames:
         """The present configuration with its labels. Forces are those of the potential: no constraint forces."""

@@ -116,7 +116,7 @@ def _run_leg(engine: Engine, place: _Place, schedule: _Schedule, writer: Writer,
             engine.integrate(steps)
         except BrokenSimulation as error:
             raise BrokenSimulation(
-                f"{error} The last good frame is number {writer.frames - 1} of {writer.path}"
+                f"{error} {writer.frames} frames are safe; keep them with Dataset.recover({str(writer.path)!r})"
             ) from error
         if frame is not None:
             writer.append(engine.frame(time=(frame + 1) * schedule.interval))
