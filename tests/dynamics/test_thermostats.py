@@ -170,6 +170,14 @@ def test_noise_is_normal_and_does_not_repeat():
     assert abs(shifted) < 5 / np.sqrt(25_000)
 
 
+@pytest.mark.parametrize("word", [0, 2**32 - 1])
+def test_the_rarest_noise_is_finite(word, monkeypatch):
+    monkeypatch.setattr("meanforce.dynamics.noise.bits", lambda key, place, low: (jnp.full_like(place, word), place))
+    extreme = np.asarray(normals(jnp.asarray(replica_keys(1, 1)), jnp.array(0), 3))
+    assert np.isfinite(extreme).all()
+    assert np.abs(extreme) == pytest.approx(5.3, abs=0.03)
+
+
 def test_threefry_agrees_with_jax():
     from jax.extend.random import threefry_2x32
 
