@@ -109,12 +109,12 @@ def _build(positions, box, periodic, start, lists, excluded, home):
         first, last = start[f], start[f + 1]
         if last == first:
             continue
-        grid = _grid(positions[first:last], box[f], periodic, lists[0][-1])
+        grid = make_grid(positions[first:last], box[f], periodic, lists[0][-1])
         if not grid[0]:
             ok = False
             continue
-        sorted_beads = _sort(positions[first:last], box[f], periodic, grid, home[first:last])
-        _visit(sorted_beads, box[f], periodic, grid, first, lists, excluded)
+        sorted_beads = sort_cells(positions[first:last], box[f], periodic, grid, home[first:last])
+        _fill(sorted_beads, box[f], periodic, grid, first, lists, excluded)
     if not ok:
         lists[3][:] = 0
     _pad(lists)
@@ -122,7 +122,7 @@ def _build(positions, box, periodic, start, lists, excluded, home):
 
 
 @_fast
-def _grid(positions, box, periodic, cutoff):
+def make_grid(positions, box, periodic, cutoff):
     """Whether a list is possible, the number of cells, their widths, the origin, the inverse box."""
     origin, width, inverse = np.zeros(3), np.zeros(3), np.zeros((3, 3))
     number = np.ones(3, np.int64)
@@ -154,7 +154,7 @@ def _grid(positions, box, periodic, cutoff):
 
 
 @_fast
-def _sort(positions, box, periodic, grid, home):
+def sort_cells(positions, box, periodic, grid, home):
     """Beads wrapped and ordered by cell: their order, coordinates, and where each cell starts."""
     _, number, _, origin, inverse = grid
     n = len(positions)
@@ -190,94 +190,96 @@ def _sort(positions, box, periodic, grid, home):
 
 
 @_fast
-def _visit(sorted_beads, box, periodic, grid, first, lists, excluded):
-    """Walks over half of the stencil of every cell, in runs along the third axis."""
-    begin = sorted_beads[2]
+def walk(begin, box, periodic, grid, cutoff):
+    """Half of the stencil of every cell, as runs of beads along the third axis under one lattice shift.
+
+    Yields (a, b, p, q, own, sx, sy, sz): each of the sorted beads a to b may be near each of the beads p to q
+    moved by the lattice vector; `own` marks pairs of one cell, of which those with j > i count.
+    """
     _, number, width, _, _ = grid
-    cutoff = lists[0][-1]
     reach = np.ceil(cutoff / width - 1e-12).astype(np.int64)
     if not periodic:
         reach = np.minimum(reach, number - 1)
     diagonal = (not periodic) or (np.abs(box).sum() == np.abs(np.diag(box)).sum())
-    work = (np.empty(len(sorted_beads[0])), np.empty(len(sorted_beads[0]), np.int32))
-    single = (not periodic) or (width * number).min() > 2 * cutoff
-    rules = (first, excluded, single)
+    cells = number[2]
     for dx in range(reach[0] + 1):
         for dy in range(-reach[1] if dx > 0 else 0, reach[1] + 1):
-            gap = (max(dx - 1, 0) * width[0]) ** 2 + (max(abs(dy) - 1, 0) * width[1]) ** 2
-            if diagonal and gap > cutoff**2:
-                continue
-            far = reach[2]
-            if diagonal:
-                far = min(far, int(np.ceil(np.sqrt(cutoff**2 - gap) / width[2])))
+            far = _reach_of_column(dx, dy, reach[2], width, cutoff, diagonal)
             near = 0 if dx == 0 and dy == 0 else -far
-            for cx in range(number[0]):
-                for cy in range(number[1]):
-                    x, y = cx + dx, cy + dy
-                    sx, sy = x // number[0], y // number[1]
-                    if not periodic and (sx != 0 or sy != 0):
-                        continue
-                    here = (cx * number[1] + cy) * number[2]
-                    there = ((x - sx * number[0]) * number[1] + y - sy * number[1]) * number[2]
-                    if begin[here] == begin[here + number[2]] or begin[there] == begin[there + number[2]]:
-                        continue
-                    column = (here, there, near, far, sx, sy)
-                    _column(column, number[2], sorted_beads, box, periodic, rules, lists, work)
+            for column in range(number[0] * number[1] if far >= 0 else 0):
+                x, y = column // number[1] + dx, column % number[1] + dy
+                sx, sy = x // number[0], y // number[1]
+                if not periodic and (sx != 0 or sy != 0):
+                    continue
+                here = column * cells
+                there = ((x - sx * number[0]) * number[1] + y - sy * number[1]) * cells
+                if begin[there] == begin[there + cells]:
+                    continue
+                for c in range(cells):
+                    a, b = begin[here + c], begin[here + c + 1]
+                    low, high = c + near, c + far
+                    if not periodic:
+                        low, high = max(low, 0), min(high, cells - 1)
+                    for sz in range(low // cells, high // cells + 1 if b > a else low // cells):
+                        p = begin[there + max(low - sz * cells, 0)]
+                        q = begin[there + min(high - sz * cells, cells - 1) + 1]
+                        if q > p:
+                            yield a, b, p, q, here == there and sx == 0 and sy == 0 and sz == 0, sx, sy, sz
 
 
 @_fast
-def _column(column, cells, sorted_beads, box, periodic, rules, lists, work):
-    """Pairs of two columns of cells, one shift of the box along the third axis at a time."""
-    here, there, near, far, sx, sy = column
-    begin = sorted_beads[2]
-    for c in range(cells):
-        a, b = begin[here + c], begin[here + c + 1]
-        if a == b:
-            continue
-        low, high = c + near, c + far
-        if not periodic:
-            low, high = max(low, 0), min(high, cells - 1)
-        for sz in range(low // cells, high // cells + 1):
-            left, right = max(low - sz * cells, 0), min(high - sz * cells, cells - 1)
-            p, q = begin[there + left], begin[there + right + 1]
-            if p == q:
-                continue
-            own = here == there and sx == 0 and sy == 0 and sz == 0
-            _pairs((a, b, p, q), own, (sx, sy, sz), sorted_beads, box, rules, lists, work)
+def _reach_of_column(dx, dy, reach, width, cutoff, diagonal):
+    """How many cells up and down a column can hold neighbours; -1: none."""
+    if not diagonal:
+        return reach
+    gap = (max(dx - 1, 0) * width[0]) ** 2 + (max(abs(dy) - 1, 0) * width[1]) ** 2
+    if gap > cutoff**2:
+        return -1
+    return min(reach, int(np.ceil(np.sqrt(cutoff**2 - gap) / width[2])))
 
 
 @_fast
-def _pairs(span, own, shift, sorted_beads, box, rules, lists, work):
-    """Pairs of the beads a to b with the beads p to q under one lattice shift."""
-    first, excluded, single = rules
-    order, coordinates, _ = sorted_beads
-    squared, hits = work
-    a, b, p, q = span
-    x, y, z = coordinates[0], coordinates[1], coordinates[2]
-    sx = shift[0] * box[0, 0] + shift[1] * box[1, 0] + shift[2] * box[2, 0]
-    sy = shift[0] * box[0, 1] + shift[1] * box[1, 1] + shift[2] * box[2, 1]
-    sz = shift[0] * box[0, 2] + shift[1] * box[1, 2] + shift[2] * box[2, 2]
-    code = ((shift[0] + IMAGE_RANGE) * SIDE + shift[1] + IMAGE_RANGE) * SIDE + shift[2] + IMAGE_RANGE
-    limit = lists[0][-1] ** 2
+def distances(coordinates, i, low, high, shift, squared):
+    """Squared distances from bead i to the beads low to high moved by the shift."""
+    xi, yi, zi = coordinates[0, i] - shift[0], coordinates[1, i] - shift[1], coordinates[2, i] - shift[2]
+    x, y, z = coordinates[0, low:high], coordinates[1, low:high], coordinates[2, low:high]
+    for j in range(high - low):  # from zero and without a branch, or the compiler does not vectorise
+        squared[j] = (x[j] - xi) ** 2 + (y[j] - yi) ** 2 + (z[j] - zi) ** 2
+
+
+@_fast
+def close(squared, count, limit, hits):
+    """The places of squared distances within the limit, and their number."""
+    found = np.uint64(0)
+    for j in range(count):
+        hits[found] = j
+        found += np.uint64(squared[j] <= limit)
+    return found
+
+
+@_fast
+def _fill(sorted_beads, box, periodic, grid, first, lists, excluded):
+    """Enters every pair of a frame in the lists."""
+    order, coordinates, begin = sorted_beads
+    cutoff = lists[0][-1]
+    squared, hits = np.empty(len(order)), np.empty(len(order), np.int32)
     barred = len(excluded[1]) > 0
-    for i in range(a, b):
-        low = i + 1 if own else p
-        xi, yi, zi = x[i] - sx, y[i] - sy, z[i] - sz
-        u, v, w = x[low:q], y[low:q], z[low:q]
-        for j in range(q - low):  # from zero and without a branch, or the compiler does not vectorise
-            squared[j] = (u[j] - xi) ** 2 + (v[j] - yi) ** 2 + (w[j] - zi) ** 2
-        found = np.uint64(0)
-        for j in range(q - low):
-            hits[found] = j
-            found += np.uint64(squared[j] <= limit)
-        for h in range(found):
-            j = low + hits[h]
-            one, two = first + order[i], first + order[j]
-            if barred and _is_excluded(excluded, one, two) and (
-                single or _is_nearest(x[j] - xi, y[j] - yi, z[j] - zi, box)
-            ):  # fmt: skip
-                continue
-            _append(lists, one, two, code, squared[j - low])
+    single = (not periodic) or (grid[2] * grid[1]).min() > 2 * cutoff
+    shift = np.zeros(3)
+    for a, b, p, q, own, sx, sy, sz in walk(begin, box, periodic, grid, cutoff):
+        code = ((sx + IMAGE_RANGE) * SIDE + sy + IMAGE_RANGE) * SIDE + sz + IMAGE_RANGE
+        for k in range(3):
+            shift[k] = sx * box[0, k] + sy * box[1, k] + sz * box[2, k]
+        for i in range(a, b):
+            low = i + 1 if own else p
+            distances(coordinates, i, low, q, shift, squared)
+            for h in range(close(squared, q - low, cutoff**2, hits)):
+                j = low + hits[h]
+                one, two = first + order[i], first + order[j]
+                if barred and is_excluded(excluded, one, two):  # noqa: SIM102
+                    if single or _is_nearest(coordinates[:, j] + shift - coordinates[:, i], box):
+                        continue
+                _append(lists, one, two, code, squared[j - low])
 
 
 @_fast
@@ -316,7 +318,7 @@ def _pad(lists):
 
 
 @_fast
-def _is_excluded(excluded, one, two):
+def is_excluded(excluded, one, two):
     start, partner = excluded
     for k in range(start[one], start[one + 1]):  # noqa: SIM110
         if partner[k] == two:
@@ -325,8 +327,9 @@ def _is_excluded(excluded, one, two):
 
 
 @_fast
-def _is_nearest(x, y, z, box):
+def _is_nearest(displacement, box):
     """Whether no lattice vector makes the displacement shorter."""
+    x, y, z = displacement
     squared = (x * x + y * y + z * z) * (1 - 1e-12)
     for a in range(-IMAGE_RANGE, IMAGE_RANGE + 1):
         for b in range(-IMAGE_RANGE, IMAGE_RANGE + 1):
