@@ -62,14 +62,14 @@ def blocks(chain: np.ndarray, count: int = BLOCKS) -> np.ndarray:
 def _memory(deviations: np.ndarray) -> float:
     """By how much blocks that resemble their neighbours understate the variance: 1 where they do not.
 
-    The correlation of neighbouring blocks is pooled over all points; within two of its own standard errors
-    of none it counts as none.
+    The correlation of neighbouring blocks is pooled over all points; within one of its own standard errors
+    of none, which is -1/blocks, it counts as none.
     """
     count = len(deviations)
     square = float((deviations**2).sum())
     if count < 4 or square == 0:
         return 1.0
-    likeness = float((deviations[1:] * deviations[:-1]).sum()) / square
-    if likeness < 2 / np.sqrt(count):
+    likeness = float((deviations[1:] * deviations[:-1]).sum()) / square + 1 / count
+    if likeness < 1 / np.sqrt(count):
         return 1.0
     return (1 + likeness) / (1 - likeness)

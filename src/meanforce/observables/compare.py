@@ -39,9 +39,11 @@ def structure_error(curve: Curve, reference: Curve) -> StructureError:
     difference = curve.value - reference.value
     noise = float(np.mean(curve.error**2 + reference.error**2))
     slope = 2 * difference / len(difference)
-    # The difference d scatters with a covariance C: the variance of mean(d^2) is (4 d.C.d + 2 tr C^2) / n^2.
-    variance = _projected_variance(curve, slope) + _projected_variance(reference, slope)
-    variance += 2 * _covariance_squared(curve, reference) / len(difference) ** 2
+    # With a true difference d and the covariance C of its noise, mean(d^2) has the variance
+    # (4 d.C.d + 2 tr C^2) / n^2, and d.C.d taken with the noisy difference is too large by tr C^2.
+    scatter = _projected_variance(curve, slope) + _projected_variance(reference, slope)
+    squared = _covariance_squared(curve, reference) / len(difference) ** 2
+    variance = max(scatter - 4 * squared, 0.0) + 2 * squared
     return StructureError(float(np.mean(difference**2)), noise, float(np.sqrt(variance)))
 
 

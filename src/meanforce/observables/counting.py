@@ -11,6 +11,7 @@ from meanforce.numerics import neighbours
 _fast = numba.njit(cache=True, nogil=True)
 #: Cells along an axis from which visiting 27 of them is cheaper than visiting all pairs.
 _FEWEST_CELLS = 4
+_FEWEST_BEADS = 300
 
 
 def pair_counts(
@@ -33,10 +34,10 @@ def pair_counts(
         inverse = np.linalg.inv(box[f])
         scaled = np.asarray(positions[f], np.float64) @ inverse
         scaled -= np.floor(scaled)
-        cells = _cells(box[f], width * number)
+        cells = _cells(inverse, width * number)
         who = (first, second, np.asarray(molecule, np.int64))
         cell = np.ascontiguousarray(np.asarray(box[f], np.float64))
-        if cells.min() < _FEWEST_CELLS:
+        if cells.min() < _FEWEST_CELLS or len(scaled) < _FEWEST_BEADS:
             _all_pairs(scaled, cell, who, width, counts[f])
         else:
             order, begin = _by_cell(scaled, cells)
@@ -77,8 +78,8 @@ def angle_counts(
     return counts
 
 
-def _cells(box: Float[np.ndarray, "3 3"], reach: float) -> Int[np.ndarray, "3"]:
-    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+def _cells(inverse: Float[np.ndarray, "3 3"], reach: float) -> Int[np.ndarray, "3"]:
+    heights = 1 / np.linalg.norm(inverse, axis=0)
     return np.maximum(1, np.minimum(64, heights / reach)).astype(np.int64)
 
 

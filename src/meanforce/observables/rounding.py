@@ -13,7 +13,7 @@ def with_error(value: float, error: float) -> str:
         return str(value)
     if not math.isfinite(error) or error <= 0:
         return number(value)
-    power = _power(error)
+    power = _power(float(f"{error:.1e}"))  # 0.0999 has the two digits 0.10
     scale = max(_power(value), power) if value else power
     if -4 < scale < 5:
         decimals = max(0, 1 - power)

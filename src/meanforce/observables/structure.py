@@ -31,7 +31,7 @@ class RadialDistribution:
     `species` names the pair; None takes all beads together. Bins reach `r_max` nm in steps of `bin_width`.
     """
 
-    species: tuple[str, str] | None
+    species: tuple[str, ...] | None
     r_max: float
     bin_width: float = RDF_BIN
     unit: str = ""
@@ -75,7 +75,7 @@ class AngularDistribution:
     end; None takes all beads together.
     """
 
-    species: tuple[str, str, str] | None
+    species: tuple[str, ...] | None
     cutoff: float
     bins: int = ADF_BINS
     unit: str = "rad⁻¹"
@@ -89,8 +89,8 @@ class AngularDistribution:
 
     def per_frame(self, frames: Frames, topology: Topology) -> np.ndarray:
         """Angles counted in each bin, (frames, bins)."""
-        ends = _chosen(topology, self.species or (None,) * 3)
-        return angle_counts(frames.positions, frames.box, ends, self.cutoff, self.bins)
+        one, centre, other = _chosen(topology, self.species or (None,) * 3)
+        return angle_counts(frames.positions, frames.box, (one, centre, other), self.cutoff, self.bins)
 
     def reduce(self, values: np.ndarray, weights: np.ndarray, chain: np.ndarray, state: State) -> Curve:
         if not values.any():
