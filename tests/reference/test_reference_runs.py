@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from meanforce.data.dataset import Dataset
 from meanforce.data.errors import DatasetError
 from meanforce.reference.argon import Argon
+from meanforce.reference.atoms import open_reference
 from meanforce.reference.engine import BrokenSimulation, Probe, seeds
 from meanforce.reference.openmm import ReferenceRun, run
 from meanforce.reference.peptide import AlanineDipeptide
@@ -229,6 +230,18 @@ def test_forces_are_without_constraint_forces(tmp_path):
 def test_wrong_recipes_are_refused_before_they_run(changes, message):
     with pytest.raises(ValidationError, match=message):
         argon_run(**changes)
+
+
+def test_a_run_opens_as_atoms(tmp_path, undisturbed):
+    atoms = open_reference(undisturbed.reader.path)
+    assert [len(run) for run in atoms.runs] == [20, 20]
+    assert atoms.elements == ("Ar",) * 32
+    assert atoms.constraints.shape == (0, 2)
+    times = np.concatenate([frames.time for frames in atoms.batches(7)])
+    np.testing.assert_array_equal(times, undisturbed[:].time)
+    Dataset.create(tmp_path / "other.h5", undisturbed[:2], topology=undisturbed.topology)
+    with pytest.raises(ValueError, match="was not made by a reference run"):
+        open_reference(tmp_path / "other.h5")
 
 
 def test_a_platform_that_is_not_there_is_refused(tmp_path):

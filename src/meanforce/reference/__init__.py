@@ -1,0 +1,40 @@
+"""Atomistic reference data: OpenMM recipes, and systems that are solved exactly."""
+
+from meanforce.reference.analytic import (
+    CurvedValley,
+    ExactBead,
+    ExponentialBath,
+    ModulatedBath,
+    PowerBath,
+    RadialDistance,
+    SquaredDistance,
+    TwoStateBath,
+)
+from meanforce.reference.atoms import open_reference
+from meanforce.reference.engine import BrokenSimulation
+from meanforce.reference.liquids import DiatomicLiquid, PairFunction
+from meanforce.reference.openmm import Progress, ReferenceRun, run
+from meanforce.reference.systems import SYSTEMS, AlanineDipeptide, Argon, AtomisticSystem, Water
+
+__all__ = [
+    "SYSTEMS",
+    "AlanineDipeptide",
+    "Argon",
+    "AtomisticSystem",
+    "BrokenSimulation",
+    "CurvedValley",
+    "DiatomicLiquid",
+    "ExactBead",
+    "ExponentialBath",
+    "ModulatedBath",
+    "PairFunction",
+    "PowerBath",
+    "Progress",
+    "RadialDistance",
+    "ReferenceRun",
+    "SquaredDistance",
+    "TwoStateBath",
+    "Water",
+    "open_reference",
+    "run",
+]
