@@ -1,10 +1,15 @@
 """One bead with a bath (V2, V3, V6): labels -> fit -> force, against the closed forms."""
 
-import meanforce.numerics.precision  # noqa: F401
-import meanforce.thermodynamics as thermo
 import numpy as np
 import pytest
+from numpy.polynomial import Polynomial
+from scipy.interpolate import BSpline
+
+import meanforce.numerics.precision  # noqa: F401
+import meanforce.thermodynamics as thermo
 from meanforce.data.dataset import Dataset
+from meanforce.frames import Frames
+from meanforce.graph import build
 from meanforce.learn.fit import fit
 from meanforce.learn.result import Outcome
 from meanforce.objectives.matching import ForceMatching
@@ -12,8 +17,6 @@ from meanforce.potentials.splines import ExternalSpline
 from meanforce.reference.analytic import ExponentialBath, ModulatedBath, TwoStateBath
 from meanforce.topology import Topology
 from meanforce.units import KB
-from numpy.polynomial import Polynomial
-from scipy.interpolate import BSpline
 
 TOPOLOGY = Topology.of(["X"], masses={"X": 1.0})
 KELVIN = 0.6 / KB  # kT = 0.6 kJ/mol, the temperature of the golden numbers of V2
@@ -116,9 +119,6 @@ def test_error_falls_as_the_order_of_the_spline(system):
 
 @pytest.mark.parametrize("system", [ModulatedBath(), TwoStateBath(), ExponentialBath()], ids=["V2", "V3", "V6"])
 def test_sampled_labels_agree_within_three_standard_errors(system):
-    from meanforce.frames import Frames
-    from meanforce.graph import build
-
     frames = system.sample(20_000, KELVIN, seed=5)
     low, high = np.quantile(frames.positions[:, 0, 0], [0.0, 1.0])
     potential = ExternalSpline(TOPOLOGY.types, start=low, end=high, intervals=14)

@@ -18,6 +18,7 @@ from meanforce.model import Model
 from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.base import LinearPotential, Potential
+from meanforce.potentials.sums import Sum
 from meanforce.units import KB
 
 _QUADRATIC = (ForceMatching, PressureMatching)
@@ -86,7 +87,10 @@ def fit(
 
 
 def _start(potential: Potential | Model) -> tuple[Potential, Model | None]:
-    return (potential.potential, potential) if isinstance(potential, Model) else (potential, None)
+    """The potential to fit, sums rearranged so that their linear terms stand on the others."""
+    model = potential if isinstance(potential, Model) else None
+    start = potential.potential if isinstance(potential, Model) else potential
+    return Sum.of(*start.terms) if isinstance(start, Sum) else start, model
 
 
 def _refuse(potential: Potential, objectives: list[Objective], regularisation: Regularisation, blocks: int) -> None:

@@ -35,9 +35,6 @@ class Normal(NamedTuple):
     def total(self) -> Equations:
         return Equations(*(np.sum(field, axis=0) for field in self.blocks))
 
-    def without(self, block: int) -> Normal:
-        return Normal(Equations(*(np.delete(field, block, axis=0) for field in self.blocks)), self.weight)
-
 
 class Step(NamedTuple):
     """One step of the search for the strengths."""

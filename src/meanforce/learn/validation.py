@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from meanforce.learn.regression import Normal, Regression, balance, pose, regress, residual_square, solve
+from meanforce.learn.regression import Normal, Problem, Regression, balance, pose, regress, residual_square, solve
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
 
@@ -63,14 +63,29 @@ def _left_out(
     squares = np.full((len(strengths), len(normals), blocks), np.nan)
     if blocks < 2:
         return squares
+    whole, _ = pose(normals, penalties, names)
     for b in range(blocks):
-        problem, _ = pose([n.without(b) for n in normals], penalties, names)
+        problem = _without(whole, normals, b)
         for trial, values in enumerate(strengths):
             coefficients = solve(problem, precision, values).coefficients
             for o, normal in enumerate(normals):
                 block = Equations(*(field[b] for field in normal.blocks))
                 squares[trial, o, b] = residual_square(block, coefficients) / max(float(block.count), 1e-300)
     return squares
+
+
+def _without(problem: Problem, normals: Sequence[Normal], block: int) -> Problem:
+    """The problem without one block of every objective, in the variables of the whole."""
+    seen = problem.basis.transform[:, : problem.basis.rank]
+    run = slice(0, problem.basis.rank)
+    grams, moments = [], []
+    for gram, moment, normal in zip(problem.grams, problem.moments, normals, strict=True):
+        left, rest = gram.copy(), moment.copy()
+        left[run, run] -= seen.T @ normal.blocks.gram[block] @ seen
+        rest[run] -= seen.T @ normal.blocks.moment[block]
+        grams.append(left)
+        moments.append(rest)
+    return problem._replace(grams=tuple(grams), moments=tuple(moments))
 
 
 def _common_blocks(normals: Sequence[Normal]) -> int:
