@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,12 @@ def run(
         for temperature in recipe.temperatures
         for first in range(0, recipe.frames, _FRAMES_AT_ONCE)
     ]
-    provenance = {"reference": recipe.model_dump(mode="json")}
+    provenance = {
+        "made_by": f"meanforce {version('meanforce')}",
+        "reference": recipe.model_dump(mode="json"),
+        "sampling": "Metropolis moves of the centres on the exact free energy, then Gaussian bonds",
+        "constraints": [],
+    }
     with Writer(path, liquid.atom_topology, provenance=provenance, resume=resume) as writer:
         done = 0
         for number, (temperature, _, count) in enumerate(batches):
@@ -51,7 +57,7 @@ def run(
             if done > writer.frames:
                 seed = int(np.random.SeedSequence([recipe.seed, number]).generate_state(1)[0])
                 drawn = liquid.sample(count, temperature, seed, "atoms", chains=_CHAINS)
-                writer.append(drawn.with_(trajectory=drawn.trajectory + _CHAINS * number))
+                writer.append(drawn.with_(trajectory=np.asarray(drawn.trajectory) + _CHAINS * number))
                 writer.commit()
             progress((number + 1) / len(batches))
     return Path(path)
