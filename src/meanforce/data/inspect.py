@@ -41,9 +41,9 @@ def inspect(
     sample = data[rows]
     few = sample[:: max(1, len(sample) // 10)]
     nearest = pairs.nearest_distance(few)
-    cutoff = _cutoff(few, nearest)
+    cutoff = _cutoff(sumrules.of_molecules(few, data.topology))
     forces = None if sample.forces is None else _force_scale(sample, data.topology)
-    checks = _temperature_checks(sample, cutoff)
+    checks = _temperature_checks(sample, data.topology)
     runs = _runs(data, sample, rows)
     floor = None
     if sample.forces is not None:
@@ -76,13 +76,13 @@ def _spread(data: Dataset, wanted: int) -> Int[np.ndarray, "rows"]:
     return np.unique(np.linspace(0, len(data) - 1, count).round().astype(int))
 
 
-def _cutoff(frames: Frames, nearest: float) -> float | None:
-    """How far pairs are looked at: the first two shells, and no bead twice."""
-    if not np.isfinite(nearest):
-        return None
-    if frames.box is None:
-        return _REACH * nearest
-    return min(_REACH * nearest, 0.5 * smallest_height(np.asarray(frames.box, float)))
+def _cutoff(units: Frames) -> float | None:
+    """How far pairs are looked at: two shells of molecules (of beads in a single one), and no bead twice."""
+    few = units[:: max(1, len(units) // 10)]
+    reach = _REACH * pairs.nearest_distance(few)
+    if units.box is not None:
+        reach = min(reach, 0.5 * smallest_height(np.asarray(units.box, float)))
+    return reach if np.isfinite(reach) else None
 
 
 def _box(frames: Frames, topology: Topology) -> tuple[tuple[float, float, float] | None, float | None]:
@@ -114,22 +114,24 @@ def _force_scale(frames: Frames, topology: Topology) -> ForceScale:
     )
 
 
-def _temperature_checks(frames: Frames, cutoff: float | None) -> tuple[TemperatureCheck, ...]:
+def _temperature_checks(frames: Frames, topology: Topology) -> tuple[TemperatureCheck, ...]:
     """The relation of Yvon, Born and Green at every temperature in the data."""
     if frames.forces is None or frames.temperature is None:
         return ()
+    units = sumrules.of_molecules(frames, topology)
+    cutoff = _cutoff(units)
     if cutoff is None and frames.box is not None:
         return ()
     checks = []
     for stated in np.unique(frames.temperature):
-        part = frames[frames.temperature == stated]
+        part = units[frames.temperature == stated]
         sums = sumrules.confined_field(part) if cutoff is None else sumrules.pair_field(part, cutoff)
         if len(part) < 10 or sums.divergence.mean() == 0:
             continue
         values = sumrules.temperature_of(sums)
         check = TemperatureCheck(float(stated), float(values.mean()), float(_block_error(values[:, None])[0]))
         remark = "" if check.consistent else sumrules.suspicion(check.measured / check.stated)
-        checks.append(TemperatureCheck(check.stated, check.measured, check.error, remark))
+        checks.append(replace(check, remark=remark))
     return tuple(checks)
 
 
@@ -238,9 +240,9 @@ def _unit_warnings(found: Inspection):
         yield f"nearest neighbours are {found.nearest:.3g} nm apart, closer than any atoms: were nm read as angstrom?"
     if found.density is not None and found.density > 25:
         yield f"the density is {found.density:.3g} g/cm^3, more than any matter has: check box and positions"
-    length = None if found.forces is None else found.forces.thermal_length
+    length, rms = (None, 0.0) if found.forces is None else (found.forces.thermal_length, found.forces.rms)
     if length is not None and not 1e-4 < length < 1.0:
         yield (
-            f"a typical force of {found.forces.rms:.3g} kJ/(mol nm) stands against kT over {length:.2g} nm, where "
+            f"a typical force of {rms:.3g} kJ/(mol nm) stands against kT over {length:.2g} nm, where "
             "molecules have 0.001 to 0.3: check the units of the forces"
         )

@@ -88,9 +88,9 @@ class Inspection:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=100)
-        console.print(self.__rich__())
-        return console.file.getvalue().rstrip()
+        text = io.StringIO()
+        Console(file=text, width=100).print(self.__rich__())
+        return text.getvalue().rstrip()
 
 
 def _tables(found: Inspection):

@@ -26,7 +26,8 @@ from meanforce.frames import Frames
 from meanforce.topology import Topology
 
 _KNOTS = 40
-_TRAIN, _TEST = 160, 80  # frames of the quick fit
+_TRAIN, _TEST = 160, 80  # frames of the quick fit, at most
+_PAIRS = 6e6  # looked at in the quick fit, at most
 _FEW_COORDINATES = 4
 _STANDARD_ERRORS = 2.0
 _SEARCHED = 4_000_000  # particles in all frames, up to which repeated positions are looked for unasked
@@ -99,8 +100,11 @@ def replica_variance(frames: Frames) -> tuple[float, float] | None:
 
 def pair_fit_errors(data: Dataset, cutoff: float) -> Float[np.ndarray, "frames"]:
     """Held-out square errors, frame by frame, of straight-line pair forces fitted to the start of each run."""
+    pairs = len(find_pairs(data[0], cutoff).first)
+    share = min(1.0, _PAIRS / max(1, pairs * (_TRAIN + _TEST)))
     train, test = data.split(0.7)
-    train, test = (part.at(_spread(len(part), n)) for part, n in ((train, _TRAIN), (test, _TEST)))
+    train = train.at(_spread(len(train), max(4, int(share * _TRAIN))))
+    test = test.at(_spread(len(test), max(4, int(share * _TEST))))
     kinds = _pair_kinds(data.topology)
     width = _KNOTS * (int(kinds.max()) + 1)
     gram, moment = np.zeros((width, width)), np.zeros(width)

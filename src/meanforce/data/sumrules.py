@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from meanforce.data.pairs import Pairs, find_pairs
 from meanforce.frames import Frames
+from meanforce.topology import Topology
 from meanforce.units import KB
 
 _FRAMES_AT_ONCE = 32
@@ -24,6 +25,25 @@ class FieldSums(NamedTuple):
 
     work: Float[np.ndarray, "frames"]  # g.f, kJ/mol
     divergence: Float[np.ndarray, "frames"]
+
+
+def of_molecules(frames: Frames, topology: Topology) -> Frames:
+    """Whole molecules as units, at the place of their first particle, with the sum of their forces.
+
+    A field that shifts a molecule as a whole, by an amount that depends on the first particles only, has the same
+    divergence as that of the first particles alone. It leaves bonds as they are, so the relation also holds where
+    constraints hold them, whose forces are in no label. A single molecule stays as it is.
+    """
+    molecules = np.unique(topology.molecules, return_inverse=True)[1]
+    first = np.unique(molecules, return_index=True)[1]
+    if len(first) in (1, len(topology)):
+        return frames
+    forces = None
+    if frames.forces is not None:
+        order = np.argsort(molecules, kind="stable")
+        starts = np.searchsorted(molecules[order], np.arange(len(first)))
+        forces = np.add.reduceat(np.asarray(frames.forces, float)[:, order], starts, axis=1)
+    return Frames(frames.positions[:, first], frames.box, forces=forces)
 
 
 def pair_field(frames: Frames, cutoff: float) -> FieldSums:
@@ -40,7 +60,7 @@ def confined_field(frames: Frames) -> FieldSums:
     positions = np.asarray(frames.positions, float)
     field = positions - positions.mean(axis=0)
     moving = np.count_nonzero(positions.std(axis=0) > 0)
-    return FieldSums((field * frames.forces).sum(axis=(1, 2)), np.full(len(frames), float(moving)))
+    return FieldSums((field * np.asarray(frames.forces, float)).sum(axis=(1, 2)), np.full(len(frames), float(moving)))
 
 
 def temperature_of(sums: FieldSums) -> Float[np.ndarray, "frames"]:
