@@ -144,22 +144,32 @@ def test_replicas_at_fixed_centres_average_to_the_truth(liquid, drawn):
     assert abs(virial.mean()) < 3 * virial.std() / n**0.5
 
 
-@pytest.mark.parametrize("temperature", [250.0, 400.0])
-def test_samples_are_canonical(liquid, temperature):
-    """E[kT div h + h.F] = 0 for periodic fields h; holds only for forces and samples of one temperature."""
-    x = liquid.draw(600, temperature, seed=3).centres
+def sum_rule(liquid, x, temperature, reach=0.7):
+    """E[kT div h + h.F] in its standard errors, for a field h that pushes near pairs apart."""
     force = liquid.force(x, temperature)
-    wave = 2 * np.pi / liquid.edge
-    for k in (1, 2, 4):
-        field, divergence = np.sin(k * wave * x), k * wave * np.cos(k * wave * x)
-        value = (KB * temperature * divergence + field * force).sum(axis=(1, 2))
-        assert abs(value.mean()) < 3.5 * value.std() / len(x) ** 0.5
-    # pair field: its square root of variance is small enough to notice 1 % in temperature
     i, j = np.triu_indices(liquid.molecules, 1)
     apart = x[:, i] - x[:, j]
-    field, divergence = np.sin(wave * apart), 2 * wave * np.cos(wave * apart)
-    value = (KB * temperature * divergence + field * (force[:, i] - force[:, j])).sum(axis=(1, 2))
-    assert abs(value.mean()) < 3.5 * value.std() / len(x) ** 0.5
+    apart -= liquid.edge * np.round(apart / liquid.edge)
+    square = (apart**2).sum(axis=-1)
+    near = np.clip(1 - square / reach**2, 0, None)
+    divergence = 2 * (3 * near**2 - 4 * square * near / reach**2)
+    work = (near[..., None] ** 2 * apart * (force[:, i] - force[:, j])).sum(axis=-1)
+    value = (KB * temperature * divergence + work).sum(axis=1)
+    return value.mean() / value.std() * len(x) ** 0.5
+
+
+@pytest.mark.parametrize("temperature", [250.0, 400.0])
+def test_samples_are_canonical(liquid, temperature):
+    """The sum rule holds for samples of the temperature of the forces, and breaks for another temperature."""
+    x = liquid.draw(800, temperature, seed=3).centres
+    assert abs(sum_rule(liquid, x, temperature)) < 3
+    assert abs(sum_rule(liquid, x, 1.1 * temperature)) > 5
+    wave = 2 * np.pi / liquid.edge
+    for k in (1, 2, 4):
+        divergence = k * wave * np.cos(k * wave * x)
+        value = KB * temperature * divergence + np.sin(k * wave * x) * liquid.force(x, temperature)
+        value = value.sum(axis=(1, 2))
+        assert abs(value.mean()) < 3 * value.std() / len(x) ** 0.5
 
 
 def test_two_molecules_have_the_exact_distance_distribution():
