@@ -1,0 +1,279 @@
+"""From atoms to beads: R = M r with weights that sum to one, whatever the periodic images of the atoms.
+
+M is linear and no atom belongs to two beads, so that mapped forces are samples of the mean force with no further
+term (see `forcemap`). A bead is put together along bonds: its position is that of its first atom plus weighted
+sums of minimum-image vectors between neighbours, one sparse product for all frames of a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Table
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import csr_matrix
+
+from meanforce.data import selections
+from meanforce.data.atomtopology import elements_of
+from meanforce.data.beads import Bead, Walks, bead_topology, walks
+from meanforce.data.constraints import constrained_pairs
+from meanforce.data.errors import MappingError
+from meanforce.data.forcemap import ForceMap, apply, optimal_force_map, sum_force_map
+from meanforce.data.readers import Atoms, Source
+from meanforce.frames import Frames
+from meanforce.topology import Topology
+
+FORMAT = 1
+_Position = str | Table[str, str]
+_Bonds = Sequence[tuple[int, int]] | np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """Beads of one system of atoms; make one with `by_residue`, `by_selection` or `by_cgsmiles`, then call it."""
+
+    topology: Topology
+    atoms: int
+    walks: Walks
+
+    @staticmethod
+    def by_residue(
+        atoms: Source,
+        beads: Table[str, Table[str, str | Sequence[str]]],
+        *,
+        position: _Position = "mass",
+        leave: Sequence[str] = (),
+        bonds: _Bonds = None,
+    ) -> Mapping:
+        """Beads named for each residue: `{"SOL": {"W": "all"}, "ALA": {"BB": ["N", "CA", "C", "O"], "SC": ["CB"]}}`.
+
+        Residues that are to have no beads are named in `leave`. `position` is 'mass', 'geometry' or the name of an
+        atom, for all beads or by species. Bonds between beads follow those of the atoms unless stated.
+        """
+        return Mapping.of(atoms, selections.by_residue(atoms.topology, beads, leave), position=position, bonds=bonds)
+
+    @staticmethod
+    def by_selection(
+        atoms: Source,
+        beads: Table[str, str | Sequence[str]],
+        *,
+        per: str = "residue",
+        position: _Position = "mass",
+        bonds: _Bonds = None,
+    ) -> Mapping:
+        """Beads by MDAnalysis selections: `{"W": "resname SOL", "P": ["index 0 to 4", "index 5 to 9"]}`.
+
+        One string is split into one bead `per` 'residue', 'molecule' or 'system'; of a list, every selection is one
+        bead, which may span residues and molecules. Atoms in no selection are left out.
+        """
+        return Mapping.of(atoms, selections.by_selection(atoms.topology, beads, per), position=position, bonds=bonds)
+
+    @staticmethod
+    def by_cgsmiles(
+        atoms: Source,
+        *strings: str,
+        position: _Position = "mass",
+        leave: Sequence[str] = (),
+        bonds: _Bonds = None,
+    ) -> Mapping:
+        """Beads by CGsmiles, one string for each kind of molecule: `"{[#A][#B]}.{#A=CC[$],#B=[$]CO}"`."""
+        from meanforce.data.cgsmiles_beads import by_cgsmiles
+
+        return Mapping.of(atoms, by_cgsmiles(atoms.topology, strings, leave), position=position, bonds=bonds)
+
+    @staticmethod
+    def of(atoms: Source, beads: Sequence[Bead], *, position: _Position = "mass", bonds: _Bonds = None) -> Mapping:
+        """Beads of stated atoms."""
+        topology = bead_topology(atoms.topology, beads, bonds)
+        return Mapping(topology, len(atoms.topology), walks(atoms.topology, beads, position))
+
+    def __len__(self) -> int:
+        return len(self.topology)
+
+    def __call__(self, atoms: Source, *, forces: str = "sum", constraints: str | np.ndarray | None = None) -> Mapped:
+        """Frames of beads, mapped while they are read.
+
+        forces       'sum' of the atoms of a bead, or 'optimal': the linear map of least noise, found from the data
+        constraints  of the simulation, where `atoms` does not know them: see `read`
+        """
+        if len(atoms.topology) != self.atoms:
+            raise MappingError(
+                f"the mapping is for {self.atoms} atoms, and these are {len(atoms.topology)}: make it anew"
+            )
+        if forces not in ("sum", "optimal"):
+            raise MappingError(f"forces={forces!r}: give 'sum' or 'optimal'")
+        first = next(iter(atoms.batches(1)))
+        held = _constraints(atoms, constraints)
+        if first.forces is None:
+            return Mapped(self, atoms, None, first)
+        if held is None:
+            self._warn_of_unknown_constraints(atoms)
+        if forces == "sum":
+            return Mapped(self, atoms, sum_force_map(self.matrix, self.bead_of, held, self.topology.species), first)
+        return Mapped(
+            self, atoms, optimal_force_map(atoms, self.matrix, self.bead_of, held, self.topology.species), first
+        )
+
+    def positions(self, frames: Frames) -> Float[np.ndarray, "frames beads 3"]:
+        """Positions of the beads; each stands at the image of its first atom."""
+        r = frames.positions
+        roots = r[:, self.walks.atom[self.walks.start[:-1]]]
+        children, parents = self._links
+        if not len(children):
+            return np.array(roots)
+        vectors = r[:, self.walks.atom[children]] - r[:, self.walks.atom[parents]]
+        if frames.box is not None:
+            vectors = self._nearest(vectors, frames.box)
+        return roots + apply(self._assembly, vectors)
+
+    @cached_property
+    def matrix(self) -> csr_matrix:
+        """M: the weight of each atom in the position of each bead, (beads, atoms); rows sum to one."""
+        w, bead = self.walks, self._bead_of_row
+        shape = (len(self), self.atoms)
+        return csr_matrix((w.weight[w.member], (bead[w.member], w.atom[w.member])), shape=shape)
+
+    @cached_property
+    def bead_of(self) -> Int[np.ndarray, "atoms"]:
+        """The bead each atom belongs to, -1 for none."""
+        bead_of = np.full(self.atoms, -1)
+        bead_of[self.walks.atom[self.walks.member]] = self._bead_of_row[self.walks.member]
+        return bead_of
+
+    def to_json(self) -> str:
+        """The mapping as text, as it is kept in model files: beads of one shape are written once."""
+        shapes: dict[str, int] = {}
+        beads = []
+        for start, stop in zip(self.walks.start[:-1], self.walks.start[1:], strict=True):
+            rows = slice(start, stop)
+            parent = np.where(self.walks.parent[rows] < 0, -1, self.walks.parent[rows] - start)
+            first = int(self.walks.atom[start])
+            shape = json.dumps([
+                (self.walks.atom[rows] - first).tolist(), parent.tolist(), self.walks.weight[rows].tolist(),
+                self.walks.member[rows].astype(int).tolist(),
+            ])  # fmt: skip
+            beads.append((shapes.setdefault(shape, len(shapes)), first))
+        data = {"format": FORMAT, "atoms": self.atoms, "shapes": [json.loads(s) for s in shapes], "beads": beads,
+                "topology": json.loads(self.topology.to_json())}  # fmt: skip
+        return json.dumps(data)
+
+    @staticmethod
+    def from_json(text: str) -> Mapping:
+        data = json.loads(text)
+        if data.get("format", 0) > FORMAT:
+            raise MappingError(f"this mapping has format {data['format']}, newer than {FORMAT}: update meanforce")
+        parts, start = [], 0
+        for shape, first in data["beads"]:
+            atom, parent, weight, member = (np.array(column) for column in data["shapes"][shape])
+            parts.append((atom + first, np.where(parent < 0, -1, parent + start), weight, member.astype(bool)))
+            start += len(atom)
+        starts = np.cumsum([0] + [len(p[0]) for p in parts])
+        columns = [np.concatenate([p[k] for p in parts]) for k in range(4)]
+        return Mapping(Topology.from_json(json.dumps(data["topology"])), data["atoms"], Walks(starts, *columns))
+
+    @cached_property
+    def _bead_of_row(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self)), np.diff(self.walks.start))
+
+    @cached_property
+    def _links(self) -> tuple[np.ndarray, np.ndarray]:
+        children = np.flatnonzero(self.walks.parent >= 0)
+        return children, self.walks.parent[children]
+
+    @cached_property
+    def _assembly(self) -> csr_matrix:
+        """What each vector along a walk adds to the bead: the weight of all atoms behind it."""
+        behind = self.walks.weight.copy()
+        for row in range(len(behind) - 1, -1, -1):  # parents come before children
+            if self.walks.parent[row] >= 0:
+                behind[self.walks.parent[row]] += behind[row]
+        children, _ = self._links
+        columns = np.arange(len(children))
+        return csr_matrix((behind[children], (self._bead_of_row[children], columns)), shape=(len(self), len(children)))
+
+    def _nearest(self, vectors: np.ndarray, box: np.ndarray) -> np.ndarray:
+        inverse = np.linalg.inv(box)
+        vectors = vectors - np.round(vectors @ inverse) @ box
+        # rounding in the box's own coordinates is the nearest image for all that is shorter than this
+        half = 0.5 / np.linalg.norm(inverse, axis=1).max(axis=1)
+        length = np.linalg.norm(vectors, axis=2)
+        if (length > half[:, None]).any():
+            frame, link = np.argwhere(length > half[:, None])[0]
+            children, parents = self._links
+            a, b = self.walks.atom[parents[link]], self.walks.atom[children[link]]
+            species = self.topology.species[self._bead_of_row[children[link]]]
+            raise MappingError(
+                f"atoms {a} and {b} of a bead {species!r} are {length[frame, link]:.3g} nm apart, more than half of "
+                f"the box ({2 * half[frame]:.3g} nm): which image belongs to the bead cannot be told. Make the bead "
+                "smaller, or give a topology with bonds"
+            )
+        return vectors
+
+    def _warn_of_unknown_constraints(self, atoms: Source) -> None:
+        if whole_molecules(atoms.topology, self.bead_of):
+            return
+        if isinstance(atoms, Atoms) and atoms.constraint_forces:
+            what = "the forces of a LAMMPS dump hold those of fix shake, if the run had one"
+        else:
+            what = "it is not known which bonds the simulation held fixed"
+        warnings.warn(
+            f"{what}, and molecules are split or left out in part: the mapped forces may be biased. State "
+            "constraints='none', 'h-bonds', 'all-bonds', 'rigid-water' or the pairs of atoms",
+            stacklevel=3,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """Frames of beads over frames of atoms, mapped batch by batch. `forcemap` reports on the noise."""
+
+    mapping: Mapping
+    source: Source
+    forcemap: ForceMap | None
+    first: Frames
+
+    @property
+    def topology(self) -> Topology:
+        return self.mapping.topology
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return next(self.batches(1)).labels()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batches(self, size: int = 100) -> Iterator[Frames]:
+        """Beads in pieces of at most `size` frames; every label but the positions and forces stays what it is.
+
+        A virial of scaled molecules is one of scaled beads only where each molecule is one bead; elsewhere it is
+        left out.
+        """
+        rigid = whole_molecules(self.source.topology, self.mapping.bead_of, one_each=True)
+        for frames in self.source.batches(size):
+            forces = None if self.forcemap is None else apply(self.forcemap.matrix, frames.forces)
+            yield frames.with_(
+                positions=self.mapping.positions(frames), forces=forces, virial=frames.virial if rigid else None
+            )
+
+
+def whole_molecules(topology: Topology, bead_of: np.ndarray, *, one_each: bool = False) -> bool:
+    """Whether every molecule lies wholly in one bead or in none (`one_each`: and no bead holds two)."""
+    order = np.lexsort((bead_of, topology.molecules))
+    molecule, bead = topology.molecules[order], bead_of[order]
+    split = (molecule[1:] == molecule[:-1]) & (bead[1:] != bead[:-1])
+    if split.any() or not one_each:
+        return not split.any()
+    beads = bead[np.unique(molecule, return_index=True)[1]]
+    return bool((beads >= 0).all()) and len(set(beads.tolist())) == len(beads)
+
+
+def _constraints(atoms: Source, stated: str | np.ndarray | None) -> np.ndarray | None:
+    if stated is not None:
+        return constrained_pairs(atoms.topology, elements_of(atoms.topology), stated)
+    return atoms.constraints if isinstance(atoms, Atoms) else None
