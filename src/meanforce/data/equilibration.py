@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-_STARTS = 25
+from meanforce.numerics import statistics
+
+_SHORTEST = 20  # frames: below, nothing can be said
 _DRIFT_ERRORS = 4.0
 
 
@@ -41,41 +43,16 @@ class RunReport:
 def judge_run(values: Float[np.ndarray, "frames"], run: int, quantity: str) -> RunReport:
     """Start, memory and drift of one series."""
     values = np.asarray(values, float)
-    start = equilibrated_from(values)
-    memory = statistical_inefficiency(values[start:])
+    if len(values) < _SHORTEST:
+        return RunReport(run, quantity, len(values), 0, 1.0, 0.0, np.inf)
+    start, independent = statistics.equilibration(values)
     drift, error = straight_line_drift(values)
-    return RunReport(run, quantity, len(values), start, memory, drift, error)
-
-
-def equilibrated_from(values: Float[np.ndarray, "frames"]) -> int:
-    """The start that leaves the largest number of independent frames: a transient lengthens the memory."""
-    n = len(values)
-    if n < 20:
-        return 0
-    starts = np.unique(np.linspace(0, 0.8 * n, _STARTS).astype(int))
-    independent = [(n - s) / statistical_inefficiency(values[s:]) for s in starts]
-    return int(starts[int(np.argmax(independent))])
+    return RunReport(run, quantity, len(values), start, (len(values) - start) / independent, drift, error)
 
 
 def straight_line_drift(values: Float[np.ndarray, "frames"]) -> tuple[float, float]:
     """Change over the run by least squares, and its standard error with the memory of what the line leaves."""
-    n = len(values)
-    if n < 4:
-        return 0.0, np.inf
-    place = np.linspace(-0.5, 0.5, n)
+    place = np.linspace(-0.5, 0.5, len(values))
     slope = float(place @ values / (place @ place))
     rest = values - values.mean() - slope * place
-    return slope, float(np.sqrt(rest.var() * statistical_inefficiency(rest) / (place @ place)))
-
-
-def statistical_inefficiency(values: Float[np.ndarray, "frames"]) -> float:
-    """Frames for one independent frame: 1 + 2 sum of autocorrelations, summed over five memory times."""
-    n = len(values)
-    deviations = values - values.mean()
-    if n < 4 or not deviations.any():
-        return 1.0
-    power = np.abs(np.fft.rfft(deviations, 2 * n)) ** 2
-    covariance = np.fft.irfft(power)[:n] / np.arange(n, 0, -1)
-    memory = 2 * np.cumsum(covariance / covariance[0]) - 1
-    window = np.flatnonzero(np.arange(n) >= 2.5 * memory)
-    return float(np.clip(memory[window[0]] if len(window) else n, 1.0, n))
+    return slope, float(np.sqrt(rest.var() * statistics.inefficiency(rest) / (place @ place)))

@@ -15,11 +15,13 @@ from meanforce.data.inspection import ForceScale, Inspection, Range, Temperature
 from meanforce.data.noise import noise_floor
 from meanforce.frames import Frames
 from meanforce.numerics.neighbours import smallest_height
+from meanforce.numerics.statistics import weighted_mean
 from meanforce.topology import Topology
 from meanforce.units import KB
 
 _DENSITY = 1.66053906660e-3  # g/cm^3 for 1 u/nm^3
 _MEMORY = 400e6  # bytes of positions and forces held at once
+_ENOUGH = 20  # frames for an average with an error
 _REACH = 2.4  # nearest-neighbour distances out to which pairs are looked at
 
 
@@ -42,9 +44,10 @@ def inspect(
     few = sample[:: max(1, len(sample) // 10)]
     nearest = pairs.nearest_distance(few)
     cutoff = _cutoff(sumrules.of_molecules(few, data.topology))
-    forces = None if sample.forces is None else _force_scale(sample, data.topology)
-    checks = _temperature_checks(sample, data.topology)
-    runs = _runs(data, sample, rows)
+    chain = _chain(data)[rows]
+    forces = None if sample.forces is None else _force_scale(sample, data.topology, chain)
+    checks = _temperature_checks(sample, data.topology, chain)
+    runs = _runs(data, sample, chain)
     floor = None
     if sample.forces is not None:
         floor = noise_floor(data, cutoff=cutoff, model_error=model_error, replicas=replicas)
@@ -93,28 +96,31 @@ def _box(frames: Frames, topology: Topology) -> tuple[tuple[float, float, float]
     return (float(edges[0]), float(edges[1]), float(edges[2])), float(density)
 
 
-def _force_scale(frames: Frames, topology: Topology) -> ForceScale:
+def _force_scale(frames: Frames, topology: Topology, chain: Int[np.ndarray, "frames"]) -> ForceScale:
     forces = np.asarray(frames.forces, float)
     square = (forces**2).mean(axis=(0, 2))
     rms = float(np.sqrt(square.mean()))
     species = np.array(topology.species)
     net = forces.sum(axis=1)
-    error = _block_error(net)
     scale = np.sqrt(square.sum())
-    kelvin = None if frames.temperature is None else float(frames.temperature.mean())
+    errors = 0.0
     # A sum that vanishes by construction leaves rounding, which is no statistic.
-    vanishing = np.abs(net.mean(axis=0)) <= 1e-5 * scale
-    errors = np.where(vanishing, 0.0, np.abs(net.mean(axis=0)) / np.maximum(error, 1e-300))
+    if len(net) >= _ENOUGH and np.abs(net).max() > 1e-3 * scale:
+        estimate = weighted_mean(net, chain=chain)
+        errors = float((np.abs(estimate.mean) / np.maximum(estimate.error, 1e-9 * scale)).max())
+    kelvin = None if frames.temperature is None else float(frames.temperature.mean())
     return ForceScale(
         rms=rms,
         by_species={name: float(np.sqrt(square[species == name].mean())) for name in topology.types},
         thermal_length=KB * kelvin / rms if kelvin and rms > 0 else None,
         net=float(np.sqrt((net**2).mean()) / scale) if scale > 0 else 0.0,
-        net_mean=float(errors.max()) if len(net) > 9 else 0.0,
+        net_mean=errors,
     )
 
 
-def _temperature_checks(frames: Frames, topology: Topology) -> tuple[TemperatureCheck, ...]:
+def _temperature_checks(
+    frames: Frames, topology: Topology, chain: Int[np.ndarray, "frames"]
+) -> tuple[TemperatureCheck, ...]:
     """The relation of Yvon, Born and Green at every temperature in the data."""
     if frames.forces is None or frames.temperature is None:
         return ()
@@ -124,18 +130,27 @@ def _temperature_checks(frames: Frames, topology: Topology) -> tuple[Temperature
         return ()
     checks = []
     for stated in np.unique(frames.temperature):
-        part = units[frames.temperature == stated]
+        here = frames.temperature == stated
+        part = units[here]
         sums = sumrules.confined_field(part) if cutoff is None else sumrules.pair_field(part, cutoff)
-        if len(part) < 10 or sums.divergence.mean() == 0:
+        if len(part) < _ENOUGH or sums.divergence.mean() == 0:
             continue
-        values = sumrules.temperature_of(sums)
-        check = TemperatureCheck(float(stated), float(values.mean()), float(_block_error(values[:, None])[0]))
+        measured = weighted_mean(sumrules.temperature_of(sums), chain=chain[here])
+        check = TemperatureCheck(float(stated), float(measured.mean), float(measured.error))
         remark = "" if check.consistent else sumrules.suspicion(check.measured / check.stated)
         checks.append(replace(check, remark=remark))
     return tuple(checks)
 
 
-def _runs(data: Dataset, sample: Frames, rows: Int[np.ndarray, "rows"]) -> tuple[RunReport, ...]:
+def _chain(data: Dataset) -> Int[np.ndarray, "frames"]:
+    """The number of the run each frame belongs to."""
+    chain = np.empty(len(data), int)
+    for number, run in enumerate(data.runs()):
+        chain[run] = number
+    return chain
+
+
+def _runs(data: Dataset, sample: Frames, chain: Int[np.ndarray, "frames"]) -> tuple[RunReport, ...]:
     """Every run of the data by its energy; without energies by the square of its forces, in the frames looked at."""
     energy = data.column("energy")
     reports = []
@@ -143,8 +158,7 @@ def _runs(data: Dataset, sample: Frames, rows: Int[np.ndarray, "rows"]) -> tuple
         if energy is not None:
             reports.append(judge_run(energy[run], number, "energy"))
         elif sample.forces is not None:
-            inside = np.isin(rows, run)
-            squares = (np.asarray(sample.forces[inside], float) ** 2).mean(axis=(1, 2))
+            squares = (np.asarray(sample.forces[chain == number], float) ** 2).mean(axis=(1, 2))
             if len(squares):
                 reports.append(judge_run(squares, number, "square of forces"))
     return tuple(reports)
@@ -189,12 +203,6 @@ def _bonded_ranges(frames: Frames, topology: Topology) -> list[Range]:
 def _range(name: str, unit: str, values: np.ndarray, count: int | None = None) -> Range:
     count = values.size if count is None else count
     return Range(name, unit, float(values.min()), float(values.mean()), float(values.max()), count)
-
-
-def _block_error(values: np.ndarray) -> np.ndarray:
-    """Standard errors of column means from ten contiguous blocks."""
-    blocks = np.stack([part.mean(axis=0) for part in np.array_split(values, min(10, len(values)))])
-    return blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.full(values.shape[1], np.inf)
 
 
 def _with_warnings(found: Inspection, model_error: float | None) -> Inspection:

@@ -23,6 +23,7 @@ from meanforce.data.dataset import Dataset
 from meanforce.data.errors import DatasetError
 from meanforce.data.pairs import Pairs, find_pairs
 from meanforce.frames import Frames
+from meanforce.numerics.statistics import weighted_mean
 from meanforce.topology import Topology
 
 _KNOTS = 40
@@ -176,10 +177,11 @@ def _squares(frames: Frames) -> Float[np.ndarray, "frames"]:
 
 
 def _mean(values: Float[np.ndarray, "frames"]) -> tuple[float, float]:
-    """The mean over frames, and its error from ten blocks."""
-    blocks = np.array([part.mean() for part in np.array_split(values, min(10, len(values)))])
-    error = blocks.std(ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.inf
-    return float(values.mean()), float(error)
+    """The mean over frames and its error; frames of a run remember each other."""
+    if len(values) < 2:
+        return float(values.mean()), np.inf
+    estimate = weighted_mean(values)
+    return float(estimate.mean), float(estimate.error)
 
 
 def _spread(count: int, wanted: int) -> Int[np.ndarray, "rows"]:
