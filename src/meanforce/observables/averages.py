@@ -72,4 +72,5 @@ def _memory(deviations: np.ndarray) -> float:
     likeness = float((deviations[1:] * deviations[:-1]).sum()) / square + 1 / count
     if likeness < 1 / np.sqrt(count):
         return 1.0
+    likeness = min(likeness, 0.9)  # a drift: no number of blocks tells its memory
     return (1 + likeness) / (1 - likeness)
