@@ -189,7 +189,7 @@ def sort_cells(positions, box, periodic, grid, home):
     return order, coordinates, begin
 
 
-@_fast
+@numba.njit(nogil=True, error_model="numpy")  # a cached generator cannot be compiled into a second caller
 def walk(begin, box, periodic, grid, cutoff):
     """Half of the stencil of every cell, as runs of beads along the third axis under one lattice shift.
 
