@@ -18,7 +18,7 @@ from scipy.sparse import coo_matrix, csr_matrix, identity
 from scipy.sparse.csgraph import connected_components
 
 from meanforce.data.constraints import groups
-from meanforce.data.errors import IllegalForceMap, MappingError, MissingLabel
+from meanforce.data.errors import IllegalForceMap, MappingError
 
 _MOST_GROUPS = 3000  # of one molecule: its second moments are held as a dense matrix
 _RIDGE = 1e-10
@@ -98,8 +98,6 @@ def optimal_force_map(
     moments = [np.zeros((2, kind.groups, kind.groups)) for kind in kinds]
     samples, seen, half = np.zeros(2), 0, max(len(atoms) // 2, 1)
     for frames in atoms.batches(50):
-        if frames.forces is None:
-            raise MissingLabel("forces='optimal' needs forces on the atoms, and these frames have none")
         side = (seen + np.arange(len(frames)) >= half).astype(int)
         for part in set(side.tolist()):
             forces = np.asarray(frames.forces[side == part], float)

@@ -22,7 +22,7 @@ from meanforce.data import selections
 from meanforce.data.atomtopology import elements_of
 from meanforce.data.beads import Bead, Walks, bead_topology, walks
 from meanforce.data.constraints import constrained_pairs
-from meanforce.data.errors import MappingError
+from meanforce.data.errors import MappingError, MissingLabel
 from meanforce.data.forcemap import ForceMap, apply, optimal_force_map, sum_force_map
 from meanforce.data.readers import Atoms, Source
 from meanforce.frames import Frames
@@ -109,15 +109,16 @@ class Mapping:
             raise MappingError(f"forces={forces!r}: give 'sum' or 'optimal'")
         first = next(iter(atoms.batches(1)))
         held = _constraints(atoms, constraints)
+        if first.forces is None and forces == "optimal":
+            raise MissingLabel("forces='optimal' needs forces on the atoms, and these frames have none")
         if first.forces is None:
-            return Mapped(self, atoms, None, first)
+            return Mapped(self, atoms, None)
         if held is None:
             self._warn_of_unknown_constraints(atoms)
+        species = self.topology.species
         if forces == "sum":
-            return Mapped(self, atoms, sum_force_map(self.matrix, self.bead_of, held, self.topology.species), first)
-        return Mapped(
-            self, atoms, optimal_force_map(atoms, self.matrix, self.bead_of, held, self.topology.species), first
-        )
+            return Mapped(self, atoms, sum_force_map(self.matrix, self.bead_of, held, species))
+        return Mapped(self, atoms, optimal_force_map(atoms, self.matrix, self.bead_of, held, species))
 
     def positions(self, frames: Frames) -> Float[np.ndarray, "frames beads 3"]:
         """Positions of the beads; each stands at the image of its first atom."""
@@ -235,7 +236,6 @@ class Mapped:
     mapping: Mapping
     source: Source
     forcemap: ForceMap | None
-    first: Frames
 
     @property
     def topology(self) -> Topology:
