@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meanforce.data.dataset import Dataset
 from meanforce.data.errors import IllegalForceMap, MappingError
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import Atoms
@@ -265,3 +266,16 @@ def test_json_round_trip(make):
     newer = {**json.loads(mapping.to_json()), "format": 99}
     with pytest.raises(MappingError, match="newer"):
         Mapping.from_json(json.dumps(newer))
+
+
+def test_mapped_frames_stream_into_a_data_set_and_a_data_set_of_atoms_maps_like_the_atoms(tmp_path):
+    topology, frames = waters(5, box=BOXES["triclinic"], frames=7)
+    atoms = Atoms.from_frames(topology, frames, "rigid-water")
+    mapping = Mapping.by_residue(atoms, {"SOL": {"W": "all"}})
+    beads = Dataset.create(tmp_path / "beads.h5", mapping(atoms), temperature=300.0, batch=2)
+    np.testing.assert_array_equal(beads[:].positions, joined(mapping(atoms)).positions)
+    assert beads.topology == mapping.topology
+    stored = Dataset.create(tmp_path / "atoms.h5", frames, topology=topology, temperature=300.0)
+    again = Mapping.by_residue(stored, {"SOL": {"W": ["OW", "HW1", "HW2"]}})
+    np.testing.assert_array_equal(joined(again(stored)).forces, beads[:].forces)
+    np.testing.assert_array_equal(joined(again(stored, forces="optimal", constraints="h-bonds")).box, frames.box)

@@ -177,9 +177,7 @@ class _MdaReader:
         self._units = _MDANALYSIS if native else units
         self._steps = format_ == "LAMMPSDUMP"
         self._timestep = timestep
-        options: dict = {"n_atoms": atoms}
-        if format_ == "H5MD":
-            options["convert_units"] = native
+        options: dict = {"n_atoms": atoms, "convert_units": native}
         if self._steps:
             options["dt"] = 1.0  # MDAnalysis warns without; times are made from the steps below
         with _quiet():
