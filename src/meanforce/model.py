@@ -87,13 +87,9 @@ class Model:
             "versions": self.versions,
         }
         text = json.dumps(header, sort_keys=True)
-        metadata = {
-            "format": FORMAT,
-            "format_version": str(FORMAT_VERSION),
-            "header": text,
-            "checksum": _checksum(text, arrays),
-        }
-        _write_whole(path, save(arrays, metadata=metadata))
+        # One entry: safetensors writes several in any order, and equal models should be equal files.
+        envelope = {"format_version": FORMAT_VERSION, "checksum": _checksum(text, arrays), "header": text}
+        _write_whole(path, save(arrays, metadata={FORMAT: json.dumps(envelope)}))
         return path
 
     @staticmethod
@@ -183,15 +179,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ModelFileError(f"{path}: there is no such model file")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            _refuse_format(path, metadata)
+            envelope = _envelope(path, file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except SafetensorError as error:
         raise ModelFileError(
             f"{path} is no whole model file ({error}): it was cut short or is of another kind; copy or save it again"
         ) from None
-    text = metadata.get("header", "")
-    if _checksum(text, arrays) != metadata.get("checksum"):
+    text = str(envelope.get("header", ""))
+    if _checksum(text, arrays) != envelope.get("checksum"):
         raise ModelFileError(
             f"{path} was changed after it was saved: its checksum does not match. Load the original and save the "
             "change from Python (model.with_(...).save(...))"
@@ -199,14 +194,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return json.loads(text), arrays
 
 
-def _refuse_format(path: Path, metadata: Mapping[str, str]) -> None:
-    if metadata.get("format") != FORMAT:
+def _envelope(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The format version, the checksum and the text of the header."""
+    if FORMAT not in metadata:
         raise ModelFileError(f"{path} is a safetensors file but no meanforce model; save models with model.save(path)")
-    version = metadata.get("format_version", "")
-    if not version.isdigit():
-        raise ModelFileError(f"{path} has no readable format version ({version!r}): it was changed after it was saved")
-    if int(version) > FORMAT_VERSION:
+    try:
+        envelope = json.loads(metadata[FORMAT])
+        version = int(envelope["format_version"])
+    except (ValueError, KeyError, TypeError):
+        raise ModelFileError(f"{path} was changed after it was saved: its header cannot be read") from None
+    if version > FORMAT_VERSION:
         raise NewerModelFile(
             f"{path} is newer than this meanforce: it has format {version}, and this version reads up to "
             f"{FORMAT_VERSION}. Update meanforce (pip install -U meanforce)"
         )
+    return envelope
