@@ -45,3 +45,8 @@ def test_drift_is_told_from_fluctuation():
     drift, error = straight_line_drift(values)
     assert abs(drift - 5) < 4 * error < 5
     assert judge_run(values, 0, "energy").drifts
+
+
+def test_equilibrated_runs_raise_few_false_alarms():
+    reports = [judge_run(autoregressive(300, 0.9, seed), 0, "energy") for seed in range(60)]
+    assert sum(report.late for report in reports) <= 6

@@ -11,6 +11,7 @@ from meanforce.numerics import statistics
 
 _SHORTEST = 20  # frames: below, nothing can be said
 _DRIFT_ERRORS = 4.0
+_TRANSIENT_ERRORS = 4.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,20 @@ def judge_run(values: Float[np.ndarray, "frames"], run: int, quantity: str) -> R
     if len(values) < _SHORTEST:
         return RunReport(run, quantity, len(values), 0, 1.0, 0.0, np.inf)
     start, independent = statistics.equilibration(values)
+    memory = (len(values) - start) / independent
+    if not _differs(values[:start], values[start:]):
+        start, memory = 0, float(statistics.inefficiency(values))
     drift, error = straight_line_drift(values)
-    return RunReport(run, quantity, len(values), start, (len(values) - start) / independent, drift, error)
+    return RunReport(run, quantity, len(values), start, memory, drift, error)
+
+
+def _differs(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether the beginning is a transient: in short runs with memory, the best start alone is mostly chance."""
+    if not len(before):
+        return False
+    memory = statistics.inefficiency(np.concatenate([before - before.mean(), after - after.mean()]))
+    error = after.std() * np.sqrt(memory * (1 / len(before) + 1 / len(after)))
+    return bool(abs(before.mean() - after.mean()) > _TRANSIENT_ERRORS * error)
 
 
 def straight_line_drift(values: Float[np.ndarray, "frames"]) -> tuple[float, float]:
