@@ -51,13 +51,18 @@ def test_angles_at_every_bead(boxes):
         v = vectors(positions[f], None if boxes is None else boxes[f])
         if boxes is not None:
             v = vectors((positions[f] @ np.linalg.inv(boxes[f]) % 1) @ boxes[f], boxes[f])
-        expected = np.zeros((3, 18), int)
+        expected = np.zeros((3, 3, 3, 18), int)
         for i in range(60):
             d = np.linalg.norm(v[i], axis=-1)
             near = v[i][(d <= 0.8) & (d > 0)]
             near /= np.linalg.norm(near, axis=-1)[:, None]
-            cosines = (near @ near.T)[np.triu_indices(len(near), 1)]
-            expected[species[i]] += np.histogram(np.arccos(np.clip(cosines, -1, 1)), 18, (0, np.pi))[0]
+            kind = species[np.nonzero((d <= 0.8) & (d > 0))[0]]
+            for a in range(3):
+                for b in range(3):
+                    ends = (kind[:, None] == a) & (kind == b)
+                    ends = np.triu(ends | ends.T, 1)
+                    cosines = (near @ near.T)[ends]
+                    expected[species[i], a, b] += np.histogram(np.arccos(np.clip(cosines, -1, 1)), 18, (0, np.pi))[0]
         assert (counts[f] == expected).all()
 
 

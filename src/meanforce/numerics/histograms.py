@@ -52,15 +52,16 @@ def triplet_angles(
     *,
     species: Int[np.ndarray, "n"] | None = None,
     excluded: Int[np.ndarray, "pairs 2"] | None = None,
-) -> Int[np.ndarray, "frames kinds bins"]:
+) -> Int[np.ndarray, "frames kinds kinds kinds bins"]:
     """How many angles at each bead, between two neighbours within the cut-off, fall in each bin from 0 to pi.
 
-    Frame by frame and by the species of the bead at the apex.
+    Frame by frame and by the species of the bead at the apex and of the two at the ends. Every pair of
+    neighbours counts once; the table is symmetric in the ends, and unlike ends stand in both places.
     """
     frames, n, _ = positions.shape
     species, kinds = _species(species, n)
     barred = neighbours.exclusions(n, excluded)
-    out = np.zeros((frames, kinds, bins), np.int64)
+    out = np.zeros((frames, kinds, kinds, kinds, bins), np.int64)
     capacity = 24
     for f in range(frames):
         cell = None if box is None else np.asarray(box[f : f + 1], float)
@@ -74,6 +75,9 @@ def triplet_angles(
             capacity = rows.needed
         vectors = np.zeros((3, 3)) if cell is None else cell[0]
         _triplet_angles(np.ascontiguousarray(place - home @ vectors), vectors, rows[:3], species, out[f])
+    like = np.einsum("fakkb->fakb", out).copy()
+    out = out + out.transpose(0, 1, 3, 2, 4)
+    np.einsum("fakkb->fakb", out)[:] = like
     return out
 
 
@@ -125,7 +129,7 @@ def _pair_distances(positions, box, periodic, ends, species, excluded, out):
 def _triplet_angles(positions, box, rows, species, out):
     """Angles between all pairs of neighbours of every bead of one frame."""
     index, image, _ = rows
-    bins = out.shape[1]
+    bins = out.shape[3]
     units = np.empty((index.shape[1], 3))
     for i in range(len(positions)):
         count = 0
@@ -147,4 +151,5 @@ def _triplet_angles(positions, box, rows, species, out):
             for k in range(j + 1, count):
                 cosine = units[j, 0] * units[k, 0] + units[j, 1] * units[k, 1] + units[j, 2] * units[k, 2]
                 angle = np.arccos(min(max(cosine, -1.0), 1.0))
-                out[species[i], min(int(angle / np.pi * bins), bins - 1)] += 1
+                ends = species[index[i, j]], species[index[i, k]]
+                out[species[i], ends[0], ends[1], min(int(angle / np.pi * bins), bins - 1)] += 1

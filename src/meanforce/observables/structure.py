@@ -9,16 +9,15 @@ import numpy as np
 from meanforce.data.dataset import Dataset
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
+from meanforce.numerics.histograms import pair_distances, triplet_angles
 from meanforce.numerics.neighbours import smallest_height
 from meanforce.observables import averages
 from meanforce.observables.base import Curve
 from meanforce.observables.compare import ADF_BINS, RDF_BIN
-from meanforce.observables.counting import angle_counts, pair_counts
 from meanforce.observables.samples import Samples, measure, samples_of
 from meanforce.topology import Topology
 
 _LONGEST = 1.5  # nm, where a radial distribution function ends by default if the box allows it
-_PER_BLOCK = 32  # frames counted at once
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,15 @@ class RadialDistribution:
 
     def per_frame(self, frames: Frames, topology: Topology) -> np.ndarray:
         """g on every bin, (frames, bins)."""
-        first, second = _chosen(topology, self.species)
-        pairs = _distinct_pairs(first, second, topology.molecules)
+        kinds, (first, second) = _kinds(topology, self.species or (None, None))
+        together = _same_molecule(topology)
+        pairs = _distinct_pairs(kinds, first, second, together)
         if pairs == 0:
             raise ValueError(f"{self.name}: there is no pair of beads in different molecules")
         box = _needs_box(frames, self.name)
-        _check_range(box, self.bins * self.bin_width, self.name)
-        counts = pair_counts(
-            frames.positions, box, (first, second), topology.molecules, (self.bin_width, self.bins)
-        )  # fmt: skip
         edges = np.arange(self.bins + 1) * self.bin_width
+        _check_range(box, edges[-1], self.name)
+        counts = pair_distances(frames.positions, box, edges, species=kinds, excluded=together)[:, first, second]
         shells = 4 / 3 * np.pi * np.diff(edges**3)
         return counts * (np.abs(np.linalg.det(box)) / pairs)[:, None] / shells
 
@@ -89,8 +87,9 @@ class AngularDistribution:
 
     def per_frame(self, frames: Frames, topology: Topology) -> np.ndarray:
         """Angles counted in each bin, (frames, bins)."""
-        one, centre, other = _chosen(topology, self.species or (None,) * 3)
-        return angle_counts(frames.positions, frames.box, (one, centre, other), self.cutoff, self.bins)
+        kinds, (one, apex, other) = _kinds(topology, self.species or (None,) * 3)
+        counts = triplet_angles(frames.positions, frames.box, self.cutoff, self.bins, species=kinds)
+        return counts[:, apex, one, other]
 
     def reduce(self, values: np.ndarray, weights: np.ndarray, chain: np.ndarray, state: State) -> Curve:
         if not values.any():
@@ -151,26 +150,33 @@ def _only(topology: Topology, count: int) -> tuple[str, ...] | None:
     return topology.types * count if len(topology.types) == 1 else None
 
 
-def _chosen(topology: Topology, species) -> tuple[np.ndarray, ...]:
-    chosen = []
-    for name in species or (None, None):
-        if name is not None and name not in topology.types:
+def _kinds(topology: Topology, species: tuple[str | None, ...]) -> tuple[np.ndarray, list[int]]:
+    """A small number for each bead, and the numbers of the species asked for; beads of no interest share one."""
+    if None in species:
+        return np.zeros(len(topology), int), [0] * len(species)
+    for name in species:
+        if name not in topology.types:
             raise ValueError(f"no bead is of species {name!r}; there are {', '.join(topology.types)}")
-        chosen.append(np.array([name in (None, s) for s in topology.species], np.int8))
-    return tuple(chosen)
+    asked = sorted({name for name in species if name is not None})
+    order = {name: k for k, name in enumerate(asked)}
+    kinds = np.array([order.get(s, len(asked)) for s in topology.species])
+    return kinds, [order[name] for name in species if name is not None]
 
 
-def _distinct_pairs(first: np.ndarray, second: np.ndarray, molecules: np.ndarray) -> int:
-    """Pairs {i, j} in different molecules that can be read as (first, second) in either order."""
+def _same_molecule(topology: Topology) -> np.ndarray:
+    """All pairs of beads within a molecule, (pairs, 2)."""
+    order = np.argsort(topology.molecules, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(topology.molecules[order])) + 1)
+    pairs = [np.stack(np.triu_indices(len(m), 1), 1) for m in members]
+    return np.concatenate([m[p] for m, p in zip(members, pairs, strict=True)])
 
-    def both_ways(inside) -> int:
-        a, b, both = (int(np.sum(x[inside])) for x in (first, second, first & second))
-        return a * b - both - both * (both - 1) // 2  # ordered, less i = j, less pairs read both ways
 
-    everywhere = both_ways(slice(None))
-    order = np.argsort(molecules, kind="stable")
-    starts = np.flatnonzero(np.diff(molecules[order])) + 1
-    return everywhere - sum(both_ways(members) for members in np.split(order, starts))
+def _distinct_pairs(kinds: np.ndarray, first: int, second: int, together: np.ndarray) -> int:
+    """Pairs of beads of two kinds in different molecules."""
+    a, b = int((kinds == first).sum()), int((kinds == second).sum())
+    inside = np.sort(kinds[together], axis=1)
+    barred = int((inside == sorted((first, second))).all(1).sum())
+    return (a * (a - 1) // 2 if first == second else a * b) - barred
 
 
 def _needs_box(frames: Frames, name: str) -> np.ndarray:
