@@ -224,6 +224,27 @@ def test_extended_xyz_in_electronvolts(tmp_path):
     np.testing.assert_allclose(frames.box[0], TRICLINIC, atol=1e-9)
 
 
+def test_extended_xyz_under_other_keys_is_not_read_as_if_nothing_were_there(tmp_path):
+    path = extxyz(tmp_path / "water.xyz")
+    path.write_text(path.read_text().replace("forces:R:3", "dft_forces:R:3"))
+    assert read(path).labels == ("energy", "trajectory")
+    with pytest.raises(MissingLabel, match="the key 'forces' of extended XYZ"):
+        read(path, require=("forces",))
+
+
+def test_forces_in_every_other_frame_only(folder, tmp_path):
+    """GROMACS writes forces as often as nstfout says, positions as often as nstxout."""
+    u = mda.Universe(str(folder / "water.gro"), str(folder / "water.trr"))
+    with mda.Writer(str(tmp_path / "some.trr"), n_atoms=u.atoms.n_atoms) as writer:
+        for ts in u.trajectory:
+            ts.has_forces = ts.frame % 2 == 0
+            writer.write(u.atoms)
+    with pytest.raises(ReadingError, match=r"frame 1: it has positions, box, time, and the first one .*forces.*step"):
+        read(folder / "water.gro", tmp_path / "some.trr")
+    frames = whole(read(folder / "water.gro", tmp_path / "some.trr", frames=slice(None, None, 2)))
+    np.testing.assert_allclose(frames.forces, water()[1][::2], rtol=1e-6, atol=1e-3)
+
+
 def test_h5md_of_no_units_needs_them(folder, tmp_path):
     positions, forces, times = water()
     path = tmp_path / "plain.h5md"

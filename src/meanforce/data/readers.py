@@ -235,6 +235,8 @@ def _check_labels(run: _FileRun, first: _FileRun, require: Sequence[str]) -> Non
                 "energy": "give the energies of the run, energies=",
                 "temperature": "state temperature= in K",
             }.get(name, "add it")
+            if run.trajectory.format == "EXTXYZ":
+                advice = f"{name} is read from the key {name!r} of extended XYZ, and from no other: rename yours"
             raise MissingLabel(f"{path} has no {name}{other}; it has {', '.join(labels)}: {advice}")
     if labels != first.labels():
         raise ReadingError(

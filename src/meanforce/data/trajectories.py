@@ -88,12 +88,7 @@ class Trajectory:
         with _opened(self.path, self.format, self.units, self.timestep, self.atoms) as reader:
             for index in self.indices:
                 record = _checked(reader, index, self.path, self.atoms)
-                if record.labels() != self.first.labels():
-                    raise ReadingError(
-                        f"{self.path}, frame {index}: it has {_words(record.labels())}, the first one "
-                        f"{_words(self.first.labels())}. Choose frames that carry the same, with "
-                        "frames=slice(start, stop, step)"
-                    )
+                _same_labels(record, self.first, self.path, index)
                 held.append(record)
                 if len(held) == size:
                     yield _frames(held)
@@ -119,8 +114,19 @@ def open_trajectory(
         if not len(indices):
             raise ReadingError(f"{path}: {len(reader)} frames, and none of them in {frames}")
         _checked(reader, len(reader) - 1, path, atoms)
-        first, last = (_checked(reader, i, path, atoms) for i in (indices[0], indices[-1]))
+        ends = (indices[0], indices[-1], indices[min(1, len(indices) - 1)])
+        first, last, second = (_checked(reader, i, path, atoms) for i in ends)
+        for index, record in zip(ends, (first, last, second), strict=True):
+            _same_labels(record, first, path, index)
     return Trajectory(path, format_, units, timestep, atoms, indices, first, last)
+
+
+def _same_labels(record: Record, first: Record, path: Path, index: int) -> None:
+    if record.labels() != first.labels():
+        raise ReadingError(
+            f"{path}, frame {index}: it has {_words(record.labels())}, and the first one {_words(first.labels())}. "
+            "Choose frames that carry the same, with frames=slice(start, stop, step)"
+        )
 
 
 @contextmanager
@@ -174,7 +180,7 @@ class _MdaReader:
         from MDAnalysis.coordinates.core import get_reader_for
 
         native = precheck(path, format_, units)
-        self._units = _MDANALYSIS if native else units
+        self._units = _MDANALYSIS if native or units is None else units
         self._steps = format_ == "LAMMPSDUMP"
         self._timestep = timestep
         options: dict = {"n_atoms": atoms, "convert_units": native}
@@ -213,7 +219,7 @@ class _AseReader:
     """Extended XYZ: energies and forces beside the positions, in eV and angstrom unless stated otherwise."""
 
     def __init__(self, path: Path, units: Units | None):
-        self._path, self._units = path, units or _ASE
+        self._units, self._timed = units or _ASE, units is not None  # the format has no unit of time
         self._starts = extxyz_starts(path)
         self._stream = path.open("rb")
 
@@ -228,7 +234,7 @@ class _AseReader:
         results = atoms.calc.results if atoms.calc is not None else {}
         length, energy = factor(LENGTH, self._units.length), results.get("energy")
         forces = results.get("forces")
-        time = atoms.info.get("time")
+        time = atoms.info.get("time") if self._timed else None
         return Record(
             atoms.positions * length,
             np.array(atoms.cell, float) * length if atoms.pbc.all() else None,
@@ -266,7 +272,7 @@ def _box(dimensions, length: float) -> np.ndarray | None:
 
 def _frames(records: list[Record]) -> Frames:
     stacked = {name: np.array([getattr(r, name) for r in records]) for name in ("positions", *records[0].labels())}
-    return Frames(**stacked)
+    return Frames(stacked.pop("positions"), **stacked)  # type: ignore[arg-type]
 
 
 def _words(labels: tuple[str, ...]) -> str:
