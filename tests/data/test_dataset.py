@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -292,6 +293,23 @@ def test_newer_and_foreign_files_have_their_own_errors(tmp_path):
         Dataset.open(tmp_path / "other.h5")
     with pytest.raises(DatasetError, match="there is no data set"):
         Dataset.open(tmp_path / "none.h5")
+
+
+def test_files_of_format_1_are_read_for_ever():
+    data = Dataset.open(Path(__file__).parent / "format1.h5")
+    data.verify()
+    n = np.arange(6.0)
+    positions = np.arange(54.0).reshape(6, 3, 3) / 10
+    frames = data[:]
+    np.testing.assert_array_equal(frames.positions, positions)
+    np.testing.assert_array_equal(frames.forces, -positions)
+    np.testing.assert_array_equal(frames.box, np.tile(np.diag([7.0, 8.0, 9.0]), (6, 1, 1)))
+    for name, expected in {"energy": n, "virial": 2 * n, "time": n, "weights": n + 1, "trajectory": n // 3}.items():
+        np.testing.assert_array_equal(getattr(frames, name), expected)
+    np.testing.assert_array_equal(frames.parameters["field"], n / 2)
+    assert data.temperatures == (300.0, 350.0)
+    assert data.topology.angles.tolist() == [[0, 1, 2]]
+    assert data.provenance == {"made by": "format 1"}
 
 
 def test_changed_content_fails_verification(tmp_path):

@@ -69,6 +69,32 @@ for line in sys.stdin:
 """
 )
 
+# The same for a stream of mapped frames: each process goes on where the last one was killed.
+STREAM = (
+    LIGHT
+    + """
+import os, signal, time
+from meanforce.data import dataset
+dataset._COMMIT_SECONDS = 0.0  # every batch
+
+class Source:
+    topology = topology
+    def batches(self, size):
+        for first in range(0, 120, size):
+            yield frames(first, min(size, 120 - first))
+
+for delay in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        dataset.Dataset.create(sys.argv[1], Source(), temperature=300.0, resume=True, batch=7)
+        os._exit(0)
+    time.sleep(float(delay))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print("killed", flush=True)
+"""
+)
+
 FULL = (
     LIGHT
     + """
@@ -115,6 +141,28 @@ def test_twenty_kills_lose_no_committed_frame(tmp_path):
         np.testing.assert_array_equal(data[i].positions[0], np.random.default_rng(i).normal(size=(40, 3)))
     assert not part_folder(path).exists()
     assert [p.name for p in tmp_path.iterdir()] == ["grown.h5"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_stream_killed_twenty_times_gives_the_same_content(tmp_path):
+    path = tmp_path / "mapped.h5"
+    rng = np.random.default_rng(21)
+    harness = run(STREAM, path)
+    for _ in range(20):
+        harness.stdin.write(f"{rng.uniform(0.0, 0.15)}\n")
+        harness.stdin.flush()
+        assert harness.stdout.readline() == "killed\n"
+        if path.exists():
+            Dataset.open(path).verify()
+    _, errors = harness.communicate()
+    assert errors == ""
+    positions = np.stack([np.random.default_rng(n).normal(size=(40, 3)) for n in range(120)])
+    topology = Topology.of(["A"] * 40, {"A": 1.0})
+    whole = Dataset.from_arrays(
+        topology, positions=positions, forces=-positions, energies=np.arange(120.0), temperature=300.0
+    )
+    data = Dataset.create(path, whole, temperature=300.0, resume=True)
+    assert data.hash == whole.hash
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")

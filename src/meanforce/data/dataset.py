@@ -183,7 +183,7 @@ class Dataset:
         return self.reader.read(self._rows[selection])
 
     def __iter__(self) -> Iterator[Frames]:
-        return (frame for batch in self.batches(64) for frame in batch)
+        return (frame for batch in self.batches(self._at_once) for frame in batch)
 
     def __repr__(self) -> str:
         kelvin = ", ".join(f"{t:g} K" for t in self.temperatures)
@@ -304,9 +304,13 @@ class Dataset:
     def _rows(self) -> Int[np.ndarray, "frames"]:
         return np.arange(len(self.reader)) if self.rows is None else self.rows
 
+    @property
+    def _at_once(self) -> int:
+        return storage.frames_at_once(len(self.topology))
+
     def _content_hash(self) -> str:
         digest = storage.ContentHash(self.topology)
-        for batch in self.batches(256):
+        for batch in self.batches(self._at_once):
             digest.update(batch)
         return digest.hexdigest()
 

@@ -21,6 +21,7 @@ from meanforce.units import KB
 
 _DENSITY = 1.66053906660e-3  # g/cm^3 for 1 u/nm^3
 _MEMORY = 400e6  # bytes of positions and forces held at once
+_PAIR_BEADS = 20_000  # beads whose pairs are held at once
 _ENOUGH = 20  # frames for an average with an error
 _REACH = 2.4  # nearest-neighbour distances out to which pairs are looked at
 
@@ -168,19 +169,29 @@ def _pair_ranges(frames: Frames, topology: Topology, cutoff: float | None) -> li
     """Pairs between molecules, and non-bonded pairs within, by the species of their ends."""
     if cutoff is None:
         return []
-    found = pairs.find_pairs(frames[:: max(1, len(frames) // 50)], cutoff)
     n, kinds = len(topology), len(topology.types)
-    one, two = found.first % n, found.second % n
-    bonded = np.zeros((0,), np.int64) if not len(topology.excluded) else topology.excluded @ np.array([n, 1])
-    free = ~np.isin(np.minimum(one, two) * n + np.maximum(one, two), bonded)
-    species = topology.species_index
-    key = np.minimum(species[one], species[two]) * kinds + np.maximum(species[one], species[two])
-    ranges = []
-    for kind in np.unique(key[free]):
-        distance = found.distance[free & (key == kind)]
-        name = f"pair {topology.types[kind // kinds]}-{topology.types[kind % kinds]}"
-        ranges.append(_range(name, "nm", distance, len(distance) // 2))
-    return ranges
+    bonded = topology.excluded @ np.array([n, 1])
+    species = topology.species_index.astype(int)
+    low, high = np.full(kinds * kinds, np.inf), np.zeros(kinds * kinds)
+    total, count = np.zeros(kinds * kinds), np.zeros(kinds * kinds, int)
+    step = max(1, _PAIR_BEADS // n)
+    for first in range(0, len(frames), step):
+        found = pairs.find_pairs(frames[first : first + step], cutoff)
+        one, two = found.first % n, found.second % n
+        free = ~np.isin(np.minimum(one, two) * n + np.maximum(one, two), bonded) if len(bonded) else slice(None)
+        key = (np.minimum(species[one], species[two]) * kinds + np.maximum(species[one], species[two]))[free]
+        distance = found.distance[free]
+        np.minimum.at(low, key, distance)
+        np.maximum.at(high, key, distance)
+        total += np.bincount(key, distance, len(total))
+        count += np.bincount(key, minlength=len(count))
+    return [
+        Range(
+            f"pair {topology.types[k // kinds]}-{topology.types[k % kinds]}", "nm",
+            float(low[k]), float(total[k] / count[k]), float(high[k]), int(count[k]) // 2,
+        )
+        for k in np.flatnonzero(count)
+    ]  # fmt: skip
 
 
 def _bonded_ranges(frames: Frames, topology: Topology) -> list[Range]:
@@ -200,9 +211,8 @@ def _bonded_ranges(frames: Frames, topology: Topology) -> list[Range]:
     return ranges
 
 
-def _range(name: str, unit: str, values: np.ndarray, count: int | None = None) -> Range:
-    count = values.size if count is None else count
-    return Range(name, unit, float(values.min()), float(values.mean()), float(values.max()), count)
+def _range(name: str, unit: str, values: np.ndarray) -> Range:
+    return Range(name, unit, float(values.min()), float(values.mean()), float(values.max()), values.size)
 
 
 def _with_warnings(found: Inspection, model_error: float | None) -> Inspection:

@@ -200,6 +200,11 @@ def rebatched(batches: Iterable[Frames], size: int) -> Iterator[Frames]:
         yield Frames.concatenate(held)
 
 
+def frames_at_once(particles: int) -> int:
+    """Frames whose positions and forces fill about 64 mebibytes."""
+    return max(1, min(1024, 2**26 // (48 * particles)))
+
+
 def chunk_frames(particles: int, itemsize: int) -> int:
     """Frames in a chunk of positions: a power of two near one mebibyte."""
     fit = max(1, _CHUNK_BYTES // (3 * particles * itemsize))

@@ -17,7 +17,7 @@ from meanforce.frames import Frames
 from meanforce.topology import Topology
 from meanforce.units import KB
 
-_FRAMES_AT_ONCE = 32
+_BEADS_AT_ONCE = 20_000
 
 
 class FieldSums(NamedTuple):
@@ -49,8 +49,9 @@ def of_molecules(frames: Frames, topology: Topology) -> Frames:
 def pair_field(frames: Frames, cutoff: float) -> FieldSums:
     """Sums for phi(r) = (1 - r^2/cutoff^2)^3, a field that pushes neighbours apart."""
     parts = []
-    for first in range(0, len(frames), _FRAMES_AT_ONCE):
-        batch = frames[first : first + _FRAMES_AT_ONCE]
+    step = max(1, _BEADS_AT_ONCE // frames.particles)
+    for first in range(0, len(frames), step):
+        batch = frames[first : first + step]
         parts.append(_pair_sums(find_pairs(batch, cutoff), batch, cutoff))
     return FieldSums(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 

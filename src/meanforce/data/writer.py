@@ -24,8 +24,6 @@ from meanforce.data.errors import DatasetError, UnfinishedDataset
 from meanforce.frames import Frames
 from meanforce.topology import Topology
 
-_JOIN_FRAMES = 256
-
 
 class Writer:
     """Appends frames to a data set: `append`, `commit` as often as you like, `close` at the end.
@@ -134,10 +132,11 @@ class Writer:
         self._segments = []
 
     def _stream(self) -> Iterator[Frames]:
+        step = storage.frames_at_once(len(self.topology))
         for segment in self._segments:
             store = storage.Store(segment)
-            for first in range(0, len(store), _JOIN_FRAMES):
-                yield store.read(slice(first, first + _JOIN_FRAMES))
+            for first in range(0, len(store), step):
+                yield store.read(slice(first, first + step))
             store.close()
 
     def __enter__(self) -> Writer:
