@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from meanforce.numerics.linear import linear_map
@@ -34,6 +35,7 @@ def _difference(x, index, slot):
 
 
 def _collect(ct, index, slot):
+    ct = lax.optimization_barrier(ct)  # or the compiler computes it anew at every place that is gathered
     return (reverse(ct, index, slot) - ct).sum(1)
 
 
