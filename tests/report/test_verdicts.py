@@ -12,7 +12,7 @@ from meanforce.report import verdicts
 from meanforce.report.structure import Comparison, structure
 
 RELATIVE = [verdicts.PEAK_HEIGHT, verdicts.ENERGY, verdicts.DENSITY, verdicts.DIFFUSION]
-ABSOLUTE = [verdicts.PEAK_POSITION, verdicts.PRESSURE]
+ABSOLUTE = [verdicts.PEAK_POSITION, verdicts.PRESSURE, verdicts.FREE_ENERGY]
 
 
 @pytest.mark.parametrize("rule", RELATIVE + ABSOLUTE, ids=lambda rule: rule.observable)

@@ -9,6 +9,7 @@ from meanforce.observables.bonded import (
 )
 from meanforce.observables.compare import StructureError, adf_error, first_peak, rdf_error, structure_error
 from meanforce.observables.mechanical import Pressure, pressure
+from meanforce.observables.overlap import FreeEnergy, free_energy, free_energy_distributions
 from meanforce.observables.samples import Samples, measure, samples_of, values
 from meanforce.observables.structure import AngularDistribution, RadialDistribution, adf, coordination, rdf
 from meanforce.observables.thermodynamic import Density, Energy, HeatCapacity, density, energy, heat_capacity
@@ -21,6 +22,7 @@ __all__ = [
     "Density",
     "Diffusion",
     "Energy",
+    "FreeEnergy",
     "HeatCapacity",
     "MeanSquareDisplacement",
     "Observable",
@@ -39,6 +41,8 @@ __all__ = [
     "dihedral_distribution",
     "energy",
     "first_peak",
+    "free_energy",
+    "free_energy_distributions",
     "heat_capacity",
     "measure",
     "msd",

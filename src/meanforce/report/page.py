@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections import Counter
 from importlib import resources
@@ -21,6 +22,7 @@ def render(report: Report) -> str:
     """The page as text."""
     folder = resources.files("meanforce.report") / "templates"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters.update(bound=_bound, sentence=lambda text: text[:1].upper() + text[1:])
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
     judged = [v for v in report.verdicts if v.model in ("", report.model)]
     rivals = [v for v in report.verdicts if v.model not in ("", report.model)]
@@ -63,6 +65,13 @@ def headline(verdicts: list[Verdict]) -> str:
     parts = [f"{count[o]} {plural[o][count[o] > 1]}" for o in plural if count[o]]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     return f"Of {len(verdicts)} observable{'s' if len(verdicts) > 1 else ''}, {listed}."
+
+
+def _bound(text: str) -> str:
+    """Keeps a number together with its error, its power of ten and its unit, and gives it a true minus."""
+    text = re.sub(r" (±|×) ", "\u00a0\\1\u00a0", text)
+    text = re.sub(r"(?<=\d) (?=%|nm|bar|kJ|combined)", "\u00a0", text)
+    return re.sub(r"(?<![\w.–-])-(?=\d)", "−", text)
 
 
 def _check(report: Report) -> None:

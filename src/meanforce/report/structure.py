@@ -38,7 +38,15 @@ def structure(comparisons: Sequence[Comparison], reference: str = "atoms", text:
     figures = tuple(_figure(c, reference) for c in comparisons)
     judged = tuple(v for c in comparisons for v in _verdicts(c))
     rows = tuple(row for c in comparisons for row in _rows(c))
-    header = ("Distribution", "Model", "Mean-square error", "of which noise", "beyond noise", "First peak", "at")
+    header = (
+        "Distribution",
+        "Model",
+        "Mean-square error",
+        "of which noise",
+        "beyond noise",
+        "Peak height",
+        "Peak position",
+    )
     table = Table(
         "Structure errors: radial on 0.005 nm bins over 0.2 to 0.9 nm, angular in radians on 90 bins, bonded relative "
         "to the mean square of the reference. One standard error.",
@@ -89,11 +97,11 @@ def _rows(comparison: Comparison) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, curve in (("reference", comparison.reference), *comparison.models):
         if curve is comparison.reference:
-            errors: tuple[str, ...] = ("", "", "")
+            errors: tuple[str, ...] = ("–", "–", "–")
         else:
             error = error_of(comparison, curve)
             errors = (number(error.mean_square, 2), number(error.noise, 2), with_error(error.excess, error.error))
-        peak = ("", "")
+        peak = ("–", "–")
         if comparison.kind == "rdf":
             position, height = first_peak(curve)
             peak = (with_error(height.value, height.error), f"{with_error(position.value, position.error)} nm")

@@ -55,6 +55,7 @@ PEAK_POSITION = Rule("position of the first peak", effect=0.005, k=2.0, unit="nm
 FORCE = Rule("held-out force error above the noise floor", effect=0.05, k=2.0, relative=True)
 PRESSURE = Rule("pressure", effect=100.0, k=2.0, unit="bar")
 ENERGY = Rule("mean potential energy", effect=0.01, k=2.0, relative=True)
+FREE_ENERGY = Rule("free energy of the beads, samples against atoms", effect=0.05, k=2.0, unit="kT per bead")
 DENSITY = Rule("density", effect=0.01, k=2.0, relative=True)
 DIFFUSION = Rule("diffusion coefficient", effect=0.1, k=2.0, relative=True)
 
