@@ -5,8 +5,9 @@ import statistics
 import tomllib
 from pathlib import Path
 
-import meanforce
 import pytest
+
+import meanforce
 
 SOURCE = Path(meanforce.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -28,7 +29,8 @@ def imports_of(path: Path, *, at_top_only: bool = False) -> set[str]:
             base = node.module.removeprefix("meanforce").lstrip(".")
             for alias in node.names:
                 name = f"{base}.{alias.name}".lstrip(".")
-                is_module = (SOURCE / (name.replace(".", "/") + ".py")).exists() or (SOURCE / name.replace(".", "/")).is_dir()
+                place = SOURCE / name.replace(".", "/")
+                is_module = place.with_suffix(".py").exists() or place.is_dir()
                 found.add(name if is_module else base)
         elif isinstance(node, ast.Import):
             found |= {a.name.removeprefix("meanforce.") for a in node.names if a.name.startswith("meanforce.")}

@@ -1,0 +1,45 @@
+"""Coarse-grained molecular models from atomistic simulation and experiment, with their errors."""
+
+from meanforce import observables, thermodynamics
+from meanforce.data.dataset import Dataset
+from meanforce.data.inspect import inspect
+from meanforce.data.mapping import Mapping
+from meanforce.data.readers import read
+from meanforce.dynamics.barostat import Barostat
+from meanforce.dynamics.run import simulate
+from meanforce.dynamics.settings import Settings, SimulationStopped
+from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
+from meanforce.ensemble import Ensemble, State
+from meanforce.frames import Frames
+from meanforce.learn.fit import fit
+from meanforce.model import Model
+from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.potentials.sums import SplinePotential, Sum
+from meanforce.topology import Topology
+
+__all__ = [
+    "NVE",
+    "Barostat",
+    "Dataset",
+    "Ensemble",
+    "ForceMatching",
+    "Frames",
+    "Langevin",
+    "Mapping",
+    "Model",
+    "NoseHoover",
+    "PressureMatching",
+    "Rescaling",
+    "Settings",
+    "SimulationStopped",
+    "SplinePotential",
+    "State",
+    "Sum",
+    "Topology",
+    "fit",
+    "inspect",
+    "observables",
+    "read",
+    "simulate",
+    "thermodynamics",
+]

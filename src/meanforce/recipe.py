@@ -15,7 +15,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from meanforce.reference.exact_run import ExactRun
 from meanforce.reference.openmm import ReferenceRun
 
-
 _FOLDER = resources.files("meanforce") / "resources" / "recipes"
 
 #: Where atoms may come from.
@@ -72,16 +71,14 @@ class Spline(Options):
 
 
 class Train(Options):
+    temperature: Positive | None = Field(None, description="K, of the frames to learn from; default: the lowest")
     virial: float = Field(0.0, ge=0, description="weight of the stored virials beside the forces (pressure matching)")
-    held_out: float = Field(
-        0.2, gt=0, lt=1, description="part of the frames, in contiguous blocks, kept for the verdict"
-    )
-    batch: int = Field(20, gt=0, description="frames in memory at once")
+    held_out: float = Field(0.2, gt=0, lt=1, description="part of the frames, at the end of each run, for the verdict")
     regularisation: Literal["evidence", "cross-validation"] = Field("evidence", description="how strongly to smooth")
 
 
 class Simulate(Options):
-    temperature: Positive | None = Field(None, description="K; default: the lowest temperature of the data")
+    temperature: Positive | None = Field(None, description="K; default: that of the training")
     time: Positive = Field(200.0, description="ps to keep, in each replica")
     equilibration: float = Field(10.0, ge=0, description="ps thrown away first")
     timestep: Positive = Field(0.005, description="ps")
@@ -90,15 +87,14 @@ class Simulate(Options):
     pressure: float | None = Field(None, description="bar; constant pressure. Without it: constant volume")
     replicas: int = Field(1, gt=0, description="independent copies, run side by side")
     precision: Literal["single", "double"] = Field("single", description="floating-point numbers of the run")
-    format: Literal["xtc", "dcd", "h5md"] = Field("xtc", description="trajectory file for VMD or OVITO")
+    trajectories: tuple[str, ...] = Field(("xtc",), description="files for VMD and OVITO: xtc, dcd, h5md")
     seed: int = Field(1, ge=0, description="seed of velocities and thermostat")
 
 
 class Validate(Options):
-    rdf_range: tuple[float, float] = Field((0.2, 0.9), description="nm, where the radial distribution is judged")
-    rdf_bin: Positive = Field(0.005, description="nm, width of its bins")
-    adf_cutoff: Positive | None = Field(None, description="nm, first shell of the angles; None: no angles")
-    pair_only: bool = Field(False, description="also fit and sample a pair-only potential, shown beside")
+    adf_cutoff: Positive | None = Field(None, description="nm, first shell of the angles; without it: no angles")
+    curves: Path | None = Field(None, description="json of curves of a longer reference run, instead of the data's own")
+    pair_only: bool = Field(False, description="also fit and sample a potential of pairs alone, shown beside")
 
 
 def _shorthand(value):
@@ -177,7 +173,11 @@ def schema() -> dict:
 
 def _resolve(recipe: Recipe, folder: Path) -> Recipe:
     absolute = lambda p: p if p is None else (folder / p).resolve()
-    changes: dict = {"dataset": absolute(recipe.dataset)}
+    curves = absolute(recipe.validate_.curves)
+    changes: dict = {
+        "dataset": absolute(recipe.dataset),
+        "validate_": recipe.validate_.model_copy(update={"curves": curves}),
+    }
     if (t := recipe.trajectory) is not None:
         changes["trajectory"] = t.model_copy(
             update={

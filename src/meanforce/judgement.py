@@ -1,0 +1,168 @@
+"""Judges models against the atoms: what is measured, which sections the report has, in which order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from meanforce import thermodynamics
+from meanforce.data.dataset import Dataset
+from meanforce.data.inspect import inspect
+from meanforce.ensemble import Ensemble
+from meanforce.model import Model
+from meanforce.observables import curves
+from meanforce.observables.bonded import angle_distribution, bond_distribution, dihedral_distribution
+from meanforce.observables.mechanical import pressure
+from meanforce.observables.structure import adf, rdf
+from meanforce.recipe import Recipe
+from meanforce.report import verdicts
+from meanforce.report.forces import HeldOut, forces
+from meanforce.report.provenance import facts, provenance
+from meanforce.report.provenance import recipe as recipe_section
+from meanforce.report.quantities import Pair, quantities
+from meanforce.report.sections import Report, Section
+from meanforce.report.structure import Comparison, structure
+
+
+class Case(NamedTuple):
+    """A model with what was sampled from it."""
+
+    name: str
+    model: Model
+    ensemble: Ensemble
+
+
+class Evidence(NamedTuple):
+    """Everything a report is made of."""
+
+    recipe: Recipe
+    text: str  # of the recipe
+    data: Dataset  # at the temperature of the model
+    taught: Dataset  # the part of it to learn from
+    kept: Dataset  # the rest
+    cases: Sequence[Case]  # the first is judged, the others stand beside
+    seconds: dict[str, float]
+    training: str
+
+
+def report(evidence: Evidence) -> Report:
+    """The page, with its verdicts."""
+    first = evidence.cases[0]
+    state = first.ensemble.state
+    sections = (
+        structure(comparisons(evidence)),
+        _forces(evidence),
+        *_thermodynamics(evidence),
+        _data(evidence),
+        Section("Training", verbatim=evidence.training),
+        recipe_section(evidence.text),
+        _provenance(evidence),
+    )
+    return Report(
+        title=f"{evidence.recipe.name}: coarse-grained model against atoms",
+        subtitle=f"{len(first.model.topology)} beads at {state.temperature:g} K",
+        sections=sections,
+        facts=(
+            ("frames learned from", str(len(evidence.taught))),
+            ("frames held out", str(len(evidence.kept))),
+            ("frames sampled", str(len(first.ensemble.frames))),
+        ),
+        model=first.name,
+    )
+
+
+def summary(page: Report) -> str:
+    """The verdicts, for programs."""
+    rows = [verdict._asdict() if isinstance(verdict, tuple) else vars(verdict) for verdict in page.verdicts]
+    return json.dumps({"title": page.title, "verdicts": rows}, indent=2)
+
+
+def comparisons(evidence: Evidence) -> list[Comparison]:
+    """Every distribution of the atoms with those of the models."""
+    longer = curves.load(evidence.recipe.validate_.curves) if evidence.recipe.validate_.curves else {}
+    found = []
+    for kind, measure in _distributions(evidence):
+        own = measure(evidence.data)
+        reference = longer.get(own.name, own)
+        ours = tuple((case.name, measure(case.ensemble)) for case in evidence.cases)
+        found.append(Comparison(kind, reference, ours))
+    return found
+
+
+def _distributions(evidence: Evidence):
+    """(kind, function of a source) of every distribution that this system has."""
+    topology = evidence.taught.topology
+    cutoff = evidence.recipe.validate_.adf_cutoff
+    if evidence.taught[0].box is not None:
+        for pair in itertools.combinations_with_replacement(topology.types, 2):
+            yield "rdf", lambda source, pair=pair: rdf(source, pair)
+        if cutoff is not None:
+            for centre in topology.types:
+                ends = (centre,) * 3
+                yield "adf", lambda source, ends=ends: adf(source, ends, cutoff=cutoff)
+    for kind in topology.kinds("bonds"):
+        span = bond_span(evidence, kind)
+        yield "bonded", lambda source, kind=kind, span=span: bond_distribution(source, kind, span=span)
+    for name, measure in (("angles", angle_distribution), ("dihedrals", dihedral_distribution)):
+        for kind in topology.kinds(name):
+            yield "bonded", lambda source, kind=kind, measure=measure: measure(source, kind)
+
+
+def bond_span(evidence: Evidence, kind: tuple[str, ...]) -> tuple[float, float]:
+    """The lengths of one kind of bond in the atoms and in every model."""
+    axes = [bond_distribution(source, kind).axis for source in (evidence.data, *(c.ensemble for c in evidence.cases))]
+    return min(a[0] for a in axes) - 0.005, max(a[-1] for a in axes) + 0.005
+
+
+def _forces(evidence: Evidence) -> Section:
+    frames = evidence.kept[:]
+    chain = _chain(evidence.kept)
+    held = [HeldOut(c.name, frames.forces, _predicted(c.model, evidence.kept), chain) for c in evidence.cases]
+    best = min(h.error().value for h in held)
+    floor = inspect(evidence.data, model_error=best).floor
+    return forces(held, None if floor is None else floor.rms)
+
+
+def _predicted(model: Model, data: Dataset) -> np.ndarray:
+    batches = (
+        thermodynamics.force(model, frames.positions, frames.box, temperature=frames.temperature)
+        for frames in data.batches(50)
+    )
+    return np.concatenate(list(batches))
+
+
+def _thermodynamics(evidence: Evidence) -> list[Section]:
+    if evidence.taught[0].box is None:
+        return []
+    reference = pressure(evidence.data) if "virial" in evidence.data.labels() else None
+    rule = verdicts.PRESSURE if evidence.recipe.train.virial else None
+    pairs = [Pair(case.name, pressure(case.ensemble, case.model), reference, rule) for case in evidence.cases]
+    note = (
+        "A model learned from forces alone at one density is not told the pressure; it is shown, and judged only where "
+        "virials were learned from."
+    )
+    return [quantities(pairs, text=(note,))]
+
+
+def _data(evidence: Evidence) -> Section:
+    found = inspect(evidence.taught)
+    return facts("Data", {}, verbatim=str(found))
+
+
+def _provenance(evidence: Evidence) -> Section:
+    return provenance(
+        seeds={"simulation": evidence.recipe.simulate.seed},
+        hashes={"beads": evidence.taught.hash},
+        seconds=evidence.seconds,
+    )
+
+
+def _chain(data: Dataset) -> np.ndarray:
+    chain = np.empty(len(data), int)
+    for number, rows in enumerate(data.runs()):
+        chain[rows] = number
+    return chain

@@ -1,0 +1,216 @@
+"""Carries a recipe out: atoms -> beads -> model -> simulation -> verdict. Every step resumes where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from meanforce import judgement
+from meanforce.data.dataset import Dataset
+from meanforce.data.inspect import inspect
+from meanforce.data.mapping import Mapping
+from meanforce.data.readers import read
+from meanforce.dynamics.barostat import Barostat
+from meanforce.dynamics.run import simulate
+from meanforce.dynamics.settings import Settings
+from meanforce.dynamics.thermostats import Langevin
+from meanforce.ensemble import Ensemble
+from meanforce.learn.fit import fit
+from meanforce.model import Model
+from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.potentials.sums import SplinePotential
+from meanforce.recipe import Recipe, RecipeError
+from meanforce.reference import exact_run
+from meanforce.reference import openmm as atomistic
+from meanforce.report import page
+from meanforce.runfolder import RunFolder, write_whole
+
+Progress = Callable[[float], None]
+
+
+class Bars(Protocol):
+    """Where progress is shown."""
+
+    def stage(self, title: str) -> AbstractContextManager[Progress]: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def carry_out(recipe: Recipe, folder: RunFolder, *, last: str, bars: Bars) -> None:
+    """Does the steps up to and including `last`; what is finished is left as it is."""
+    for name, step in STEPS.items():
+        with folder.timed(name):
+            step(recipe, folder, bars)
+        if name == last:
+            return
+
+
+def make_atoms(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
+    """Atomistic data, where the recipe asks for them to be made here."""
+    if folder.atoms.exists() or (recipe.reference is None and recipe.exact is None):
+        return
+    with bars.stage("Simulating the atoms") as progress:
+        if recipe.reference is not None:
+            watch = lambda seen: progress(seen.fraction)
+            atomistic.run(recipe.reference, folder.atoms, resume=True, watcher=watch)
+        elif recipe.exact is not None:
+            exact_run.run(recipe.exact, folder.atoms, resume=True, progress=progress)
+
+
+def make_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
+    """Beads from atoms: positions and forces."""
+    if folder.beads.exists() or recipe.mapping is None:
+        return
+    with bars.stage("Mapping atoms to beads"):
+        temperature = None
+        if recipe.trajectory is not None:
+            t = recipe.trajectory
+            atoms = read(
+                t.topology, *t.trajectories, energies=t.energies, units=t.units, constraints=t.constraints,
+                require=("forces",),
+            )  # fmt: skip
+            temperature = t.temperature
+        else:
+            atoms = Dataset.open(recipe.dataset or folder.atoms)
+        mapping = _mapping(recipe, atoms)
+        mapped = mapping(atoms, forces=recipe.mapping.forces)
+        provenance = {"mapping": mapping.to_json(), "atoms": getattr(atoms, "provenance", {})}
+        Dataset.create(folder.beads, mapped, temperature=temperature, provenance=provenance, resume=True)
+
+
+def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
+    """The model, and for comparison one of pairs alone."""
+    if folder.training.exists():
+        return
+    taught, _ = split(recipe, folder)
+    scores = {}
+    for path, many_body in models(recipe, folder).items():
+        title = "Fitting the model" if path == folder.model else "Fitting pairs alone"
+        with bars.stage(title) as progress:
+            potential = SplinePotential(taught.topology, cutoff=recipe.potential.cutoff, many_body=many_body)
+            wanted = [ForceMatching(taught)]
+            if recipe.train.virial:
+                wanted.append(PressureMatching(taught, weight=recipe.train.virial))
+            found = fit(potential, wanted, regularisation=recipe.train.regularisation, progress=progress)
+        found.model.with_(mapping=taught.provenance.get("mapping")).save(path)
+        scores[path.stem] = {"outcome": str(found.outcome), "history": str(found.history)}
+        bars.note(f"{path.stem}: {found.outcome}")
+    write_whole(folder.training, json.dumps(scores, indent=2))
+
+
+def sample(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
+    """Molecular dynamics with every model; kept frame by frame, so that a stop loses nothing."""
+    for path in models(recipe, folder):
+        title = "Sampling the model" if path == folder.model else "Sampling pairs alone"
+        with bars.stage(title) as progress:
+            sampled(recipe, folder, path, progress)
+
+
+def sampled(recipe: Recipe, folder: RunFolder, path: Path, progress: Progress = lambda _: None) -> Ensemble:
+    """The ensemble of a model, without its equilibration; a finished simulation is read from the disk."""
+    options = recipe.simulate
+    taught, _ = split(recipe, folder)
+    temperature = options.temperature or taught.temperatures[0]
+    start = taught.at(np.linspace(0, len(taught) - 1, options.replicas).astype(int))[:]
+    output = folder.simulation if path == folder.model else folder.pairs_simulation
+    settings = Settings(
+        save_every=options.save_every, replicas=options.replicas, precision=options.precision, output=output,
+        resume=True, trajectories=options.trajectories, progress=lambda seen: progress(seen.fraction),
+    )  # fmt: skip
+    ensemble = simulate(
+        Model.load(path), start, temperature=temperature, time=options.equilibration + options.time,
+        timestep=options.timestep, seed=options.seed, thermostat=Langevin(options.friction),
+        barostat=None if options.pressure is None else Barostat(options.pressure), settings=settings,
+    )  # fmt: skip
+    return _after(ensemble, options.equilibration)
+
+
+def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
+    """The report with its verdicts."""
+    if folder.verdicts.exists():
+        return
+    with bars.stage("Judging the model"):
+        taught, kept = split(recipe, folder)
+        evidence = judgement.Evidence(
+            recipe, folder.recipe.read_text("utf-8"), at_temperature(recipe, folder), taught, kept,
+            [judgement.Case(path.stem, Model.load(path), sampled(recipe, folder, path)) for path in models(recipe, folder)],
+            folder.timings(), folder.training.read_text("utf-8"),
+        )  # fmt: skip
+        found = judgement.report(evidence)
+        page.write(found, folder.report)
+        write_whole(folder.verdicts, judgement.summary(found))
+
+
+def models(recipe: Recipe, folder: RunFolder) -> dict[Path, bool]:
+    """Files of the models of a recipe, and whether each has a many-body part; the first is the one judged."""
+    found = {folder.model: recipe.potential.many_body}
+    if recipe.validate_.pair_only:
+        found[folder.pairs_model] = False
+    return found
+
+
+def split(recipe: Recipe, folder: RunFolder) -> tuple[Dataset, Dataset]:
+    """Beads to learn from, and beads to judge by: the ends of all runs."""
+    taught, kept = at_temperature(recipe, folder).split(1.0 - recipe.train.held_out)
+    return taught, kept
+
+
+def at_temperature(recipe: Recipe, folder: RunFolder) -> Dataset:
+    """The beads at the temperature of the training."""
+    data = beads(recipe, folder)
+    if recipe.train.temperature is None and len(data.temperatures) < 2:
+        return data
+    return data.select(temperature=recipe.train.temperature or data.temperatures[0])
+
+
+def beads(recipe: Recipe, folder: RunFolder) -> Dataset:
+    """The mapped data of a run."""
+    path = folder.beads if recipe.mapping is not None else recipe.dataset
+    if path is None or not path.exists():
+        raise RecipeError(f"there are no beads yet in {folder.path}; begin with `meanforce map`")
+    return Dataset.open(path)
+
+
+def inspect_file(path: Path):
+    """What `meanforce inspect` shows of a data set or a model."""
+    if not path.exists():
+        raise RecipeError(f"{path}: no such file; inspect reads data sets (.h5) and models (.mf)")
+    if path.suffix == ".h5":
+        return inspect(Dataset.open(path))
+    return Model.load(path)
+
+
+def _mapping(recipe: Recipe, atoms) -> Mapping:
+    options = recipe.mapping
+    if options.residues is not None:
+        return Mapping.by_residue(atoms, options.residues, position=options.position)
+    if options.selections is not None:
+        return Mapping.by_selection(atoms, options.selections, position=options.position)
+    return Mapping.by_cgsmiles(atoms, options.cgsmiles, position=options.position)
+
+
+def _after(ensemble: Ensemble, equilibration: float) -> Ensemble:
+    """The ensemble without its first ps."""
+    time = ensemble.frames.time
+    keep = np.flatnonzero(time > equilibration + 1e-9)
+    return ensemble._replace(
+        frames=ensemble.frames[keep],
+        reduced=ensemble.reduced[keep],
+        log_weights=ensemble.log_weights[keep],
+        chain=ensemble.chain[keep],
+    )
+
+
+#: The steps of a recipe, in order; each is also a verb of the command line.
+STEPS: dict[str, Callable[[Recipe, RunFolder, Bars], None]] = {
+    "reference": make_atoms,
+    "map": make_beads,
+    "train": learn,
+    "simulate": sample,
+    "validate": judge,
+}

@@ -1,0 +1,65 @@
+"""Recipes are strict, and answer a mistake with what was meant."""
+
+import json
+
+import pytest
+
+from meanforce import recipe as recipes
+
+WATER = "name: w\ndataset: beads.h5\n"
+
+
+@pytest.mark.parametrize("name", recipes.templates())
+def test_every_template_is_a_recipe(name):
+    assert recipes.parse(recipes.template(name)).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: w\nreferense: {}\n", ["referense", "did you mean 'reference'"]),
+        (WATER + "simulate: {timestp: 0.1}\n", ["simulate.timestp", "did you mean 'timestep'"]),
+        (WATER + "potential: splin\n", ["did you mean 'spline'"]),
+        (WATER + "potential: {kind: spline, cutof: 1}\n", ["did you mean 'cutoff'"]),
+        ("name: w\nmapping: {residues: {A: {A: all}}}\nreference: {system: {name: watr}}\n", ["did you mean 'water'"]),
+        (
+            "name: w\nmapping: {residues: {A: {A: all}}}\n"
+            "reference: {system: {name: water, modl: spce}, temperatures: [300], time: 1}\n",
+            ["modl", "did you mean 'model'"],
+        ),
+        ("name: w\n", ["exactly one of reference, exact, trajectory, dataset"]),
+        ("name: w\nreference: {system: {name: argon}, temperatures: [90], time: 1}\n", ["mapping is missing"]),
+        (WATER + "mapping: {position: mass}\n", ["exactly one of residues, selections, cgsmiles"]),
+        (WATER + "simulate: {time: -1}\n", ["simulate.time", "greater than 0"]),
+        ("- 1\n- 2\n", ["holds no recipe"]),
+        ("name: [\n", ["is not YAML"]),
+    ],
+)
+def test_a_mistake_is_answered(text, words):
+    with pytest.raises(recipes.RecipeError) as error:
+        recipes.parse(text)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path):
+    (tmp_path / "r.yaml").write_text(WATER)
+    assert recipes.load(tmp_path / "r.yaml").dataset == tmp_path / "beads.h5"
+
+
+def test_a_missing_recipe_names_the_next_action(tmp_path):
+    with pytest.raises(recipes.RecipeError, match="meanforce template water"):
+        recipes.load(tmp_path / "none.yaml")
+
+
+def test_an_unknown_template_names_the_nearest():
+    with pytest.raises(recipes.RecipeError, match="did you mean 'water'"):
+        recipes.template("watre")
+
+
+def test_every_key_of_the_schema_is_described():
+    schema = recipes.schema()
+    assert json.loads(json.dumps(schema)) == schema
+    for name in ("Trajectory", "Mapping", "Spline", "Train", "Simulate", "Validate", "ReferenceRun", "Water"):
+        for key, field in schema["$defs"][name]["properties"].items():
+            assert "description" in field or "const" in field, f"{name}.{key}"

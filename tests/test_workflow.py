@@ -1,0 +1,137 @@
+"""The whole way at a small size: atoms with a known answer to a judged model, with kills and mistakes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meanforce import thermodynamics
+from meanforce.data.dataset import Dataset
+from meanforce.model import Model
+from meanforce.reference.exact_run import ExactRun
+
+RECIPE = """
+name: small
+exact: {molecules: 64, frames: 200}
+mapping: {residues: {DIA: {M: all}}}
+potential: {kind: spline, cutoff: 0.9, many_body: false}
+simulate: {time: 4, equilibration: 1, save_every: 0.05, trajectories: [xtc]}
+"""
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
+
+
+def command(*words) -> list[str]:
+    return [sys.executable, "-m", "meanforce", *map(str, words)]
+
+
+def meanforce(*words, cwd: Path, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*words), cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, **kwargs
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """One run, carried out by the command line."""
+    home = tmp_path_factory.mktemp("run")
+    (home / "small.yaml").write_text(RECIPE)
+    done = meanforce("run", "small.yaml", cwd=home)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (home / "runs").iterdir()
+    assert "verdict" in done.stdout and "report.html" in done.stdout
+    return folder
+
+
+def test_a_run_leaves_everything_in_one_dated_folder(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"recipe.yaml", "atoms.h5", "beads.h5", "model.mf", "simulation.h5", "report.html", "verdicts.json"} <= names
+    assert finished.name.startswith("20") and finished.name.endswith("_small")
+
+
+def test_the_model_is_the_exact_one_within_its_errors(finished):
+    """The force on configurations at the same temperature, against the closed form."""
+    liquid = ExactRun(molecules=64).liquid
+    centres = liquid.draw(20, 300.0, 99).centres
+    exact = liquid.force(centres, 300.0)
+    box = np.eye(3) * liquid.edge
+    ours = thermodynamics.force(Model.load(finished / "model.mf"), centres, box, temperature=300.0)
+    assert np.sqrt(np.mean((ours - exact) ** 2) / np.mean(exact**2)) < 0.1
+
+
+def test_verdicts_are_for_programs_too(finished):
+    again = meanforce("validate", "small.yaml", "--folder", finished, "--resume", "--json", cwd=finished.parent.parent)
+    found = json.loads(again.stdout)
+    assert {v["outcome"] for v in found["verdicts"]} <= {"agrees", "differs", "not resolved"}
+    assert any("mean-square error" in v["observable"] for v in found["verdicts"])
+
+
+def test_strict_turns_a_verdict_into_an_exit_code(finished):
+    outcomes = {v["outcome"] for v in json.loads((finished / "verdicts.json").read_text())["verdicts"]}
+    again = meanforce(
+        "validate", "small.yaml", "--folder", finished, "--resume", "--strict", cwd=finished.parent.parent
+    )
+    assert again.returncode == (0 if outcomes == {"agrees"} else 3)
+
+
+def test_inspect_speaks_of_data_and_models(finished):
+    data = meanforce("inspect", finished / "beads.h5", "--json", cwd=finished)
+    assert json.loads(data.stdout)["frames"] == 200
+    model = meanforce("inspect", finished / "model.mf", cwd=finished)
+    assert "SplinePotential" in model.stdout and "M" in model.stdout
+
+
+def test_other_settings_are_not_mixed_into_a_begun_folder(finished):
+    home = finished.parent.parent
+    (home / "other.yaml").write_text(RECIPE.replace("time: 4", "time: 5"))
+    refused = meanforce("run", "other.yaml", "--folder", finished, "--resume", cwd=home)
+    assert refused.returncode == 1 and "another recipe" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["run", "none.yaml"], 1, "no such file"),
+        (["inspect", "none.h5"], 1, "no such file"),
+        (["template", "watr"], 1, "did you mean 'water'"),
+        (["ruN", "small.yaml"], 2, "No such command"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, words, code, says):
+    done = meanforce(*words, cwd=tmp_path)
+    assert done.returncode == code
+    assert says in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_training_survives_kills(finished, tmp_path):
+    """SIGKILL at 20 random instants of mapping and training: what was finished stays, and the model is the same."""
+    home = tmp_path
+    (home / "small.yaml").write_text(RECIPE)
+    words = command("train", "small.yaml", "--folder", "kills", "--resume")
+    chance = random.Random(7)
+    started = time.monotonic()
+    undisturbed = subprocess.run(words, cwd=home, env=ENVIRONMENT, capture_output=True, check=True)
+    assert undisturbed.returncode == 0
+    length = time.monotonic() - started
+    want = (home / "kills" / "model.mf").read_bytes()
+    atoms = Dataset.open(home / "kills" / "atoms.h5").hash
+    for attempt in range(20):
+        for name in ("beads.h5", "model.mf", "training.json"):
+            if attempt % 5 == 0:
+                (home / "kills" / name).unlink(missing_ok=True)
+        process = subprocess.Popen(words, cwd=home, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            process.wait(timeout=chance.uniform(0.0, length))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert Dataset.open(home / "kills" / "atoms.h5").hash == atoms
+    subprocess.run(words, cwd=home, env=ENVIRONMENT, capture_output=True, check=True)
+    assert (home / "kills" / "model.mf").read_bytes() == want
