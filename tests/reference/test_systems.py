@@ -222,6 +222,7 @@ def test_every_builder_is_in_the_registry_and_in_recipes():
         ({"name": "water", "model": "spc"}, "spce"),
         ({"name": "water", "molecules": 0}, "greater than or equal to 1"),
         ({"name": "watr"}, "argon"),
+        ({"name": "alanine-dipeptide", "solvent": "obc2", "edge": 3.0}, "edge is for solvent: tip3p"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, message):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from meanforce.reference.atomistic import AtomisticSystem, atomistic_system, require_openmm
 
@@ -73,6 +73,13 @@ class AlanineDipeptide(BaseModel):
     edge: float = Field(2.6, gt=0, description="edge of the cubic box of water (nm); tip3p only")
     cutoff: float = Field(0.9, gt=0, description="Lennard-Jones and real-space Ewald cut-off (nm); tip3p only")
     ewald_tolerance: float = Field(5e-4, gt=0, description="relative error of the Ewald sum; tip3p only")
+
+    @model_validator(mode="after")
+    def _no_idle_options(self) -> AlanineDipeptide:
+        for option in ("edge", "cutoff", "ewald_tolerance"):
+            if not self.periodic and getattr(self, option) != type(self).model_fields[option].default:
+                raise ValueError(f"{option} is for solvent: tip3p alone; leave it out with solvent: {self.solvent}")
+        return self
 
     @property
     def periodic(self) -> bool:
