@@ -286,6 +286,16 @@ def test_a_truncated_trajectory_is_refused(folder, tmp_path, name, keep):
         read(folder / "water.gro", cut, **options)
 
 
+def test_a_dump_that_ends_after_a_whole_line_is_refused(folder, tmp_path):
+    """MDAnalysis leaves the frame out without a word; the user would never know."""
+    path = write_dump(tmp_path / "run.dump", 10 * water()[0], water()[1])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-3]))
+    assert len(mda.coordinates.LAMMPS.DumpReader(str(path), dt=1.0)) == FRAMES - 1
+    with pytest.raises(TruncatedFile, match=f"run.dump, frame {FRAMES - 1}: the file ends in the middle"):
+        read(folder / "water.gro", path, units="real")
+
+
 def test_a_frame_with_nan_is_named(folder, tmp_path):
     positions, forces, _ = water()
     forces[3, 7, 1] = np.nan
