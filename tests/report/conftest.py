@@ -9,7 +9,7 @@ import pytest
 from example_curves import adf, curve, rdf
 
 from meanforce.observables.base import Scalar
-from meanforce.report import forces, page, provenance, quantities, structure, verdicts
+from meanforce.report import energies, forces, page, provenance, quantities, structure, verdicts
 from meanforce.report.sections import Report
 
 QUIET = [
@@ -37,14 +37,15 @@ def report():
     held = [forces.HeldOut("spline model", labels, truth), forces.HeldOut("pair only", labels, 0.8 * truth)]
     ours, theirs = Scalar("pressure", 40.0, 12.0, "bar"), Scalar("pressure", 1.0, 8.0, "bar")
     pressure = quantities.Pair("spline model", ours, theirs, verdicts.PRESSURE)
-    spread = curve(
-        "A", np.linspace(-1, 1, 40), np.exp(-(np.linspace(-3, 3, 40) ** 2)), 0.02, rng, ("A / kT", "density")
-    )
-    energy = quantities.energy_figure(spread, spread, "spline model")
+    axis = np.linspace(-1, 1, 40)
+    spread = curve("A", axis, np.exp(-((3 * axis) ** 2)), 0.02, rng, ("A / (kT per bead)", "probability density"))
+    mean = Scalar("free energy of the beads", 0.0, 0.01, "kT per bead")
+    overlap = energies.Overlap("spline model", mean, mean, spread, spread)
     sections = (
         structure.structure(compared),
         forces.forces(held, floor=(144.0, 150.0)),
-        quantities.quantities([pressure], [energy]),
+        energies.energies([overlap]),
+        quantities.quantities([pressure]),
         provenance.facts("Data", {"frames": "400", "temperature": "300 K"}),
         provenance.recipe("system: water  # <script>alert(1)</script>\ntemperature: 300\n"),
         provenance.provenance(

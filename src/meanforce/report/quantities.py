@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from meanforce.observables.base import Curve, Scalar
+from meanforce.observables.base import Scalar
 from meanforce.observables.rounding import with_error
 from meanforce.report import verdicts
-from meanforce.report.figures import Series, overlay, trace
 from meanforce.report.sections import Figure, Section, Table
 
 
@@ -44,18 +43,3 @@ def quantities(
     header = ("Quantity", "Model", "Value", "Reference", "Unit")
     table = Table("Averages with one standard error.", header, rows, (False, False, True, True, False))
     return Section(title, tuple(text), tuple(figures), judged, (table,) if rows else ())
-
-
-def energy_figure(reference: Curve, model: Curve, name: str, reference_name: str = "atoms' frames") -> Figure:
-    """The distribution of the model's free energy over the atoms' frames and over its own samples."""
-    caption = (
-        "The free energy that the model gives to the frames of the atoms and to its own samples. The two "
-        "distributions are one if the model samples what the atoms do. Bands: two standard errors."
-    )
-    series = [Series(reference, reference_name, "reference"), Series(model, name, "model")]
-    return overlay(series, "Free energy of the beads", caption)
-
-
-def history_figure(curve: Curve, name: str, title: str, caption: str) -> Figure:
-    """A quantity along the sampled run."""
-    return trace([Series(curve, name, "model")], title, caption)
