@@ -23,10 +23,13 @@ from meanforce.numerics.neighbours import IMPOSSIBLE
 from meanforce.potentials.base import Potential
 
 #: Why a block stopped.
-FINISHED, OVERFLOW, NOT_FINITE, TOO_HOT, SMALL_BOX = range(5)
+FINISHED, OVERFLOW, NOT_FINITE, TOO_HOT, SMALL_BOX, BOX_JUMPED = range(6)
 
 #: A bead with more than this many kT of kinetic energy was thrown by a force that no model means.
 HOTTEST = 100.0
+
+#: The largest change of length in one step of the barostat, relative.
+_LARGEST_JUMP = 0.05
 
 
 @dataclass(frozen=True)
@@ -163,13 +166,17 @@ def _event(laws: _Laws, graph: Graph, start, carry):
         program.integrator.stored(phase, system),
     )  # fmt: skip
     records = jax.tree.map(lambda all_, one: all_.at[row].set(one), records, kept)
+    jumped = jnp.array(False)
     if program.barostat is not None:
         factors = program.barostat.scale(phase, virial, system, program.timestep)
         factors = jnp.where(phase.step % program.barostat.interval == 0, factors, 1.0)
+        jumped = ~(jnp.abs(factors - 1) < _LARGEST_JUMP).all()
+        factors = jnp.where(jumped, 1.0, factors)
         phase = rescaled(phase, factors)
         patch = _Patch(scaled(patch.reference, factors), scaled(patch.origin, factors), patch.growth * factors)
     walk = _Walk(phase, jnp.array(True))
-    return walk, patch, records, _diagnose(walk, system, graph)
+    stop = _diagnose(walk, system, graph)
+    return walk, patch, records, jnp.where((stop == FINISHED) & jumped, BOX_JUMPED, stop)
 
 
 def _next_event(program: Program, walk: _Walk) -> Int[Array, ""]:

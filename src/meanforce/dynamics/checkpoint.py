@@ -53,6 +53,12 @@ def unpack(state: bytes, like: Phase) -> Checkpoint:
         return Checkpoint(phase, arrays["order"], tuple(int(c) for c in arrays["capacities"]))
 
 
+def step_of(state: bytes) -> int:
+    """How far a checkpoint has come."""
+    with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+        return int(arrays["step"])
+
+
 def fingerprint(tree: Any) -> str:
     """A hash of the structure and numbers of a potential: a run is not resumed with another model."""
     arrays, rest = eqx.partition(tree, lambda leaf: isinstance(leaf, jax.Array | np.ndarray))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
-from meanforce.data.storage import Store
-from meanforce.data.writer import Writer
-from meanforce.dynamics.checkpoint import Checkpoint, fingerprint, pack
+from meanforce.data.storage import Store, read_state
+from meanforce.data.writer import Writer, part_folder
+from meanforce.dynamics.checkpoint import Checkpoint, fingerprint, pack, step_of
 from meanforce.dynamics.settings import SimulationStopped, Trace
 from meanforce.dynamics.setup import Task
 from meanforce.dynamics.trajectory import write_trajectory
@@ -77,6 +78,21 @@ class Keeper:
         return frames, _joined(self._traces)
 
 
+def finished(task: Task) -> Frames | None:
+    """The frames of a run that was carried out before, if this is the same and no longer one."""
+    path = None if task.settings.output is None else Path(task.settings.output)
+    if path is None or not task.settings.resume or not path.exists() or part_folder(path).exists():
+        return None
+    store = Store(path)
+    state = read_state(path)
+    if state is None or step_of(state) < task.schedule.steps or store.header.provenance != provenance(task):
+        store.close()
+        return None  # the writer goes on with it, or says why not
+    frames = store.read(slice(0, task.schedule.steps // task.schedule.save_every * len(task.temperatures)))
+    store.close()
+    return frames
+
+
 @contextmanager
 def open_keeper(task: Task) -> Iterator[Keeper]:
     """Opens the data set, or the unfinished one of the same run; what was committed stays if the run fails."""
@@ -100,7 +116,7 @@ def provenance(task: Task) -> dict:
     """What makes the run what it is: a run is only resumed with the same."""
     seed = task.seed if isinstance(task.seed, int | np.integer) else [int(s) for s in task.seed]
     return {
-        "kind": "simulation",
+        "program": "simulation",
         "potential": fingerprint(task.potential),
         "temperatures": list(task.temperatures),
         "timestep": task.schedule.timestep,
@@ -119,10 +135,13 @@ def fingerprint_of(array: np.ndarray | None) -> str:
     return "none" if array is None else fingerprint(np.asarray(array))
 
 
+def no_trace() -> Trace:
+    none = np.zeros((0, 0))
+    return Trace(np.zeros(0, int), none, none, none, None)
+
+
 def _joined(traces: list[Trace]) -> Trace:
-    """One trace; an empty one if a resumed run had nothing left to do."""
     if not traces:
-        none = np.zeros((0, 0))
-        return Trace(np.zeros(0, int), none, none, none, None)
+        return no_trace()
     together = lambda parts: None if parts[0] is None else np.concatenate(parts)
     return Trace(*(together(parts) for parts in zip(*traces, strict=True)))

@@ -9,11 +9,12 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 import numpy as np
 
+from meanforce.dynamics import block as blocks
 from meanforce.dynamics import checkpoint, setup
 from meanforce.dynamics.barostat import Barostat
-from meanforce.dynamics.block import FINISHED, NOT_FINITE, OVERFLOW, SMALL_BOX, TOO_HOT, Block, Program, run_block
+from meanforce.dynamics.block import Block, Program, run_block
 from meanforce.dynamics.integrators import Integrator, Phase, System
-from meanforce.dynamics.keep import Keeper, open_keeper
+from meanforce.dynamics.keep import Keeper, finished, no_trace, open_keeper
 from meanforce.dynamics.settings import Progress, Settings, SimulationStopped, Trace
 from meanforce.dynamics.thermostats import Langevin
 from meanforce.ensemble import Ensemble, State
@@ -24,6 +25,7 @@ from meanforce.topology import Topology
 from meanforce.units import BAR, KB
 
 _LANGEVIN, _SETTINGS = Langevin(), Settings()
+_TELL_EVERY = 1.0  # s
 
 
 class Model(Protocol):
@@ -84,6 +86,9 @@ def ladder(
 
 def carry_out(task: setup.Task) -> tuple[Frames, Trace]:
     """Runs a task block by block; frames of all replicas, one time after another."""
+    done_before = finished(task)
+    if done_before is not None:
+        return done_before, no_trace()
     with open_keeper(task) as keeper:
         run = _prepare(task, keeper)
         watch = _Watch(task, int(run.phase.step))
@@ -92,7 +97,7 @@ def carry_out(task: setup.Task) -> tuple[Frames, Trace]:
             run, block = _advance(task, run, end)
             rows = (int(block.phase.step) - step) // task.schedule.save_every
             keeper.append(_frames(task, run.order, block, rows), _trace(task, run, block, rows))
-            if int(block.stop) != FINISHED:
+            if int(block.stop) != blocks.FINISHED:
                 begun = _frame_of(task, run)
                 keeper.stop(_stopped(task, block, keeper.last(begun)), begun)
             run = run._replace(phase=block.phase)
@@ -147,7 +152,7 @@ def _advance(task: setup.Task, run: _Run, end: int) -> tuple[_Run, Block]:
     """One block; if a list was too short it is made longer and the block is done again from its start."""
     while True:
         block = run_block(run.program, run.potential, run.system, run.graph, run.phase, jnp.array(end))
-        if int(block.stop) != OVERFLOW:
+        if int(block.stop) != blocks.OVERFLOW:
             return run, block
         longer = [
             setup.with_room(int(needed)) if needed > capacity else capacity
@@ -214,9 +219,10 @@ def _stopped(task: setup.Task, block: Block, last: Frames) -> SimulationStopped:
     """Names the cause and what to do about it."""
     step = int(block.phase.step)
     cause, advice = {
-        NOT_FINITE: ("a coordinate is not a finite number", _BLOW_UP),
-        TOO_HOT: ("a bead has more than 100 kT of kinetic energy", _BLOW_UP),
-        SMALL_BOX: ("the box has become smaller than a third of the cut-off", _COLLAPSE),
+        blocks.NOT_FINITE: ("a coordinate is not a finite number", _BLOW_UP),
+        blocks.TOO_HOT: ("a bead has more than 100 kT of kinetic energy", _BLOW_UP),
+        blocks.SMALL_BOX: ("the box has become smaller than a third of the cut-off", _COLLAPSE),
+        blocks.BOX_JUMPED: ("the box changed by a twentieth in one step of the barostat", _COLLAPSE),
     }[int(block.stop)]
     where = f"step {step} ({step * task.schedule.timestep:g} ps of {task.schedule.steps * task.schedule.timestep:g})"
     kept = f"; the last good frame is in {task.settings.output}" if task.settings.output else ""
@@ -228,8 +234,8 @@ _BLOW_UP = (
     "prior, or data there, and start from a frame without overlaps"
 )
 _COLLAPSE = (
-    "Nothing holds the beads apart at this pressure: check the pressure (bar), give the model a repulsive prior or "
-    "match the virial, or keep the volume"
+    "The model's pressure is far from the one asked for: check the pressure (bar), give the barostat a longer time, "
+    "match the virial or give the model a repulsive prior, or keep the volume"
 )
 
 
@@ -242,7 +248,7 @@ class _Watch:
 
     def report(self, step: int) -> None:
         now = clock.monotonic()
-        if self._tell is None or (now - self._last < 1.0 and step < self._steps):
+        if self._tell is None or (now - self._last < _TELL_EVERY and step < self._steps):
             return
         self._last = now
         rate = (step - self._first) / max(now - self._began, 1e-9)
