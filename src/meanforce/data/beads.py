@@ -39,7 +39,7 @@ class Walks(NamedTuple):
 def walks(topology: Topology, beads: Sequence[Bead], position: str | Table[str, str]) -> Walks:
     """Positions are weighted sums of atoms: by 'mass', 'geometry' or one atom's name, for all or by species."""
     near = neighbour_lists(topology)
-    parts = []
+    parts: list[tuple] = []
     for bead in beads:
         rule = position if isinstance(position, str) else position.get(bead.species)
         if rule is None:
@@ -47,12 +47,13 @@ def walks(topology: Topology, beads: Sequence[Bead], position: str | Table[str, 
                 f"position= says nothing of bead {bead.species!r}; give 'mass', 'geometry' or an atom's name"
             )
         weight = dict(zip(bead.atoms.tolist(), _weights(topology, bead, rule), strict=True))
-        atom, parent = _walk(bead.atoms.tolist(), near)
-        parts.append((atom, parent, [weight.get(a, 0.0) for a in atom], [a in weight for a in atom]))
+        order, before = _walk(bead.atoms.tolist(), near)
+        parts.append((order, before, [weight.get(a, 0.0) for a in order], [a in weight for a in order]))
     start = np.cumsum([0] + [len(p[0]) for p in parts])
-    atom, parent, weight, member = (np.concatenate([np.asarray(p[k]) for p in parts]) for k in range(4))
+    atoms, parents, weights, members = (np.concatenate([np.asarray(p[k]) for p in parts]) for k in range(4))
     rows = np.repeat(start[:-1], np.diff(start))
-    return Walks(start, atom.astype(np.int64), np.where(parent < 0, -1, parent + rows), weight.astype(float), member)
+    parents = np.where(parents < 0, -1, parents + rows)
+    return Walks(start, atoms.astype(np.int64), parents, weights.astype(float), members)
 
 
 def bead_topology(
@@ -120,7 +121,10 @@ def _walk(members: list[int], near: list[list[int]]) -> tuple[list[int], list[in
     Along bonds inside the bead first; then along bonds through other atoms; a member of another molecule
     follows the member named before it.
     """
-    inside, place, order, parent = set(members), {}, [], []
+    inside = set(members)
+    place: dict[int, int] = {}
+    order: list[int] = []
+    parent: list[int] = []
 
     def add(atom: int, before: int) -> None:
         place[atom] = len(order)

@@ -132,7 +132,8 @@ def _dcd_is_whole(path: Path, frames: int) -> None:
 
 
 def extxyz_starts(path: Path) -> list[tuple[int, int]]:
-    starts, line = [], b"\n"
+    starts: list[tuple[int, int]] = []
+    line = b"\n"
     with path.open("rb") as stream:
         while True:
             start = stream.tell()

@@ -256,7 +256,11 @@ class Mapped:
         """
         rigid = whole_molecules(self.source.topology, self.mapping.bead_of, one_each=True)
         for frames in self.source.batches(size):
-            forces = None if self.forcemap is None else apply(self.forcemap.matrix, frames.forces)
+            forces = None
+            if self.forcemap is not None:
+                if frames.forces is None:
+                    raise MissingLabel("some frames have forces and others have none: map them apart")
+                forces = apply(self.forcemap.matrix, frames.forces)
             yield frames.with_(
                 positions=self.mapping.positions(frames), forces=forces, virial=frames.virial if rigid else None
             )

@@ -161,7 +161,7 @@ class _FileRun:
     def batches(self, size: int) -> Iterator[Frames]:
         for frames in self.trajectory.batches(size):
             labelled = frames.with_(trajectory=np.full(len(frames), self.number))
-            if self.energies is not None:
+            if self.energies is not None and frames.time is not None:
                 labelled = labelled.with_(energy=self.energies.at(frames.time, str(self.trajectory.path)))
             if self.temperature is not None:
                 labelled = labelled.with_(temperature=np.full(len(frames), self.temperature))
@@ -204,7 +204,7 @@ def _energies_for(
                 f"{run.path} has no times, and energies are matched by time: for a LAMMPS dump state timestep= in ps"
             )
     if isinstance(energies, str | Path | Energies) and len(opened) > 1:
-        ends = [(run.first.time, run.last.time) for run in opened]
+        ends = [(run.first.time or 0.0, run.last.time or 0.0) for run in opened]
         for (_, last), (first, _), run in zip(ends, ends[1:], opened[1:], strict=False):
             if first < last:
                 raise UnmatchedEnergies(
