@@ -153,7 +153,7 @@ class Dataset:
             forces=None if forces is None else np.asarray(forces),
             energy=per_frame(energies, n, "energies"),
             temperature=per_frame(temperature, n, "temperature"),
-            parameters={name: per_frame(value, n, name) for name, value in parameters.items()},
+            parameters={name: np.asarray(per_frame(value, n, name)) for name, value in parameters.items()},
             **{name: per_frame(value, n, name) for name, value in labels.items()},
         )
         return Dataset.from_frames(topology, frames, path=path)

@@ -105,14 +105,18 @@ class Store:
         self.path = Path(path)
         self._file = _open(self.path)
         self.header = _header(self._file, self.path)
-        self._places = _present(self._file)
+        try:
+            # Kept open: the cache of decompressed chunks lives as long as the handle.
+            self._data = {name: self._file[place] for name, place in _present(self._file).items()}
+        except (OSError, RuntimeError, KeyError) as error:
+            raise DamagedDataset(f"{self.path}: an array cannot be found ({error}); copy the file again") from error
 
     def __len__(self) -> int:
         return self.header.frames
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._places)
+        return tuple(self._data)
 
     def column(self, name: str) -> np.ndarray:
         """A label with one number a frame, for all frames."""
@@ -121,16 +125,17 @@ class Store:
     def read(self, rows: slice | np.ndarray) -> Frames:
         """Frames by a slice, or by their numbers in any order."""
         if isinstance(rows, slice):
-            return frames_of({name: self._read(name, rows) for name in self._places})
+            return frames_of({name: self._read(name, rows) for name in self._data})
         wanted, back = np.unique(rows, return_inverse=True)
-        return frames_of({name: self._gather(name, wanted)[back] for name in self._places})
+        return frames_of({name: self._gather(name, wanted)[back] for name in self._data})
 
     def close(self) -> None:
+        self._data = {}
         self._file.close()
 
     def _gather(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Reads each chunk that holds a wanted frame once; h5py's own selection by list is far slower."""
-        data = self._file[self._places[name]]
+        data = self._data[name]
         out = np.empty((len(rows), *data.shape[1:]), data.dtype)
         chunk = rows // data.chunks[0]
         for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(chunk)) + 1):
@@ -140,7 +145,7 @@ class Store:
         return out
 
     def _read(self, name: str, rows: slice) -> np.ndarray:
-        data = self._file[self._places[name]]
+        data = self._data[name]
         try:
             return data[rows]
         except (OSError, RuntimeError) as error:
@@ -214,6 +219,7 @@ def chunk_frames(particles: int, itemsize: int) -> int:
 def _fill(file, topology: Topology, provenance: dict, batches, count: int, state, compress: bool) -> str:
     digest = ContentHash(topology)
     at = 0
+    data: dict[str, h5py.Dataset] = {}
     stream = iter(batches)
     first = next(stream, None)
     if first is not None:
@@ -233,6 +239,7 @@ def _fill(file, topology: Topology, provenance: dict, batches, count: int, state
         options = {"chunks": (len(state),), **_CHECKED} if state else {}
         group.create_dataset("resume", data=np.frombuffer(state, np.uint8), **options)
     group.attrs.update(format=FORMAT, frames=count, hash=digest.hexdigest(), version=_VERSION)
+    group.attrs["arrays"] = json.dumps(sorted(data))
     return group.attrs["hash"]
 
 
@@ -291,7 +298,7 @@ def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise DatasetError(f"there is no data set {path}")
     try:
-        return h5py.File(path, "r", rdcc_nbytes=16 * _CHUNK_BYTES)
+        return h5py.File(path, "r", rdcc_nbytes=64 * _CHUNK_BYTES)
     except OSError as error:
         raise DamagedDataset(f"{path} is not a whole HDF5 file ({error}); copy it again or write it anew") from error
 
@@ -316,11 +323,13 @@ def _header(file: h5py.File, path: Path) -> Header:
 
 
 def _present(file: h5py.File) -> dict[str, str]:
-    places = {name: place + _SUFFIX_VALUE for name, (place, _) in PLACES.items()} | {"time": _TIME}
-    found = {name: place for name, place in places.items() if place in file}
-    for name in file.get(_PARAMETERS, ()):
-        found[f"parameters/{name}"] = f"{_PARAMETERS}/{name}{_SUFFIX_VALUE}"
-    return found
+    """Where the arrays are; the list of their names keeps a damaged link from looking like a missing label."""
+    names = file["meanforce"].attrs.get("arrays")
+    if names is None:  # the first files of format 1
+        places = {name: _place(name)[0] for name in PLACES} | {"time": _TIME}
+        places |= {f"parameters/{name}": _place(f"parameters/{name}")[0] for name in file.get(_PARAMETERS, ())}
+        return {name: place for name, place in places.items() if place in file}
+    return {name: _TIME if name == "time" else _place(name)[0] for name in json.loads(names)}
 
 
 class _Sink(io.RawIOBase):
