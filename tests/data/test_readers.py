@@ -323,6 +323,10 @@ def test_wrong_number_of_atoms_absent_files_and_units_where_a_format_has_its_own
         read(folder / "water.gro", path, units="real")
     with pytest.raises(ReadingError, match="there is no file"):
         read(folder / "water.gro", folder / "absent.trr")
+    with pytest.raises(ReadingError, match="fix their own units"):
+        read(folder / "water.gro", folder / "water.trr", units="real")
+    with pytest.raises(ReadingError, match="H5MD files fix their own units"):
+        read(folder / "water.gro", folder / "water.h5md", units=("nm", "ps", "kJ/mol"))
     with pytest.raises(ReadingError, match="none of them"):
         read(folder / "water.gro", folder / "water.trr", frames=slice(100, None))
     with pytest.raises(ReadingError, match=r"no atom .* is called 'OX'"):

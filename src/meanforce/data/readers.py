@@ -104,6 +104,8 @@ def read(
     """
     path, stated = Path(topology), units_of(units)
     paths = [Path(t) for t in trajectories] or [path]
+    if stated and energies is None and not any(_units_for(p, stated) for p in (path, *paths)):
+        raise ReadingError(f"units={units!r}: these files all fix their own units; leave units= out")
     table = atom_table(path, stated, masses)
     opened = [open_trajectory(p, _units_for(p, stated), timestep, table.atoms_in_file, frames) for p in paths]
     tables = _energies_for(energies, opened, stated, timestep)
