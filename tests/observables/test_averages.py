@@ -77,5 +77,6 @@ def test_numbers_are_written_to_their_precision():
     assert with_error(1234.4, 25.0) == "1234 ± 25"
     assert with_error(-0.000012, 0.000034) == "(-1.2 ± 3.4) × 10⁻⁵"
     assert with_error(2.5, float("nan")) == "2.50" and with_error(0.0, 0.1) == "0.00 ± 0.10"
+    assert with_error(1309.7, 1e-13) == "1310" and with_error(0.0, 0.0) == "0"
     assert with_error(1.0, 0.0999) == "1.00 ± 0.10"
     assert number(7.51e-5, 2) == "7.5 × 10⁻⁵" and number(0.0) == "0" and number(99.96) == "100"

@@ -8,10 +8,10 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def with_error(value: float, error: float) -> str:
-    """`with_error(3.0612, 0.0134)` is '3.061 ± 0.013'; a missing error is left out."""
+    """`with_error(3.0612, 0.0134)` is '3.061 ± 0.013'; a missing error, or one of rounding only, is left out."""
     if not math.isfinite(value):
         return str(value)
-    if not math.isfinite(error) or error <= 0:
+    if not math.isfinite(error) or error <= 1e-12 * abs(value):
         return number(value)
     power = _power(float(f"{error:.1e}"))  # 0.0999 has the two digits 0.10
     scale = max(_power(value), power) if value else power

@@ -44,18 +44,18 @@ class MeanSquareDisplacement:
 
     def per_frame(self, frames: Frames, topology: Topology) -> np.ndarray:
         """One row per piece of this chain: (pieces, 2, lags) with the lag times and the displacements."""
+        length = len(frames) // self.pieces
+        if length < 4:
+            raise ValueError(f"{len(frames)} frames in a chain are too few to follow motion: "
+                             f"{4 * self.pieces} or more are needed, or fewer pieces")  # fmt: skip
         step = _time_step(frames)
         paths = unwrapped(frames.positions, frames.box)
         if self.remove_drift:
             paths = paths - np.einsum("i,tid->td", topology.masses / topology.masses.sum(), paths)[:, None]
         paths = paths[:, _chosen(topology, self.species)]
-        length = len(paths) // self.pieces
         lags = max(2, length // 2)
         if self.longest is not None:
             lags = min(lags, int(self.longest / step + 1.5))
-        if length < 4:
-            raise ValueError(f"{len(paths)} frames in a chain are too few to follow motion: "
-                             f"{4 * self.pieces} or more are needed, or fewer pieces")  # fmt: skip
         rows = [displacements(paths[k * length : (k + 1) * length])[:lags] for k in range(self.pieces)]
         return np.stack([np.broadcast_to(np.arange(lags) * step, (self.pieces, lags)), np.stack(rows)], axis=1)
 
