@@ -71,7 +71,7 @@ def test_another_run_is_not_resumed(tmp_path):
         argon(27, cutoff=0.7), lattice(3, 0.6), temperature, 0.1, 0.005, 1, settings=settings
     )
     run(T)
-    with pytest.raises(DatasetError, match="other settings, in temperatures"):
+    with pytest.raises(DatasetError, match="other settings: temperatures"):
         run(T + 1)
 
 

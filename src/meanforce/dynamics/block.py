@@ -29,7 +29,7 @@ FINISHED, OVERFLOW, NOT_FINITE, TOO_HOT, SMALL_BOX, BOX_JUMPED = range(6)
 HOTTEST = 100.0
 
 #: The largest change of length in one step of the barostat, relative.
-_LARGEST_JUMP = 0.05
+_LARGEST_JUMP = 0.3
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def _stopped(task: setup.Task, block: Block, last: Frames) -> SimulationStopped:
         blocks.NOT_FINITE: ("a coordinate is not a finite number", _BLOW_UP),
         blocks.TOO_HOT: ("a bead has more than 100 kT of kinetic energy", _BLOW_UP),
         blocks.SMALL_BOX: ("the box has become smaller than a third of the cut-off", _COLLAPSE),
-        blocks.BOX_JUMPED: ("the box changed by a twentieth in one step of the barostat", _COLLAPSE),
+        blocks.BOX_JUMPED: ("the box changed by a third in one step of the barostat", _COLLAPSE),
     }[int(block.stop)]
     where = f"step {step} ({step * task.schedule.timestep:g} ps of {task.schedule.steps * task.schedule.timestep:g})"
     kept = f"; the last good frame is in {task.settings.output}" if task.settings.output else ""

@@ -31,7 +31,7 @@ class Settings:
     """How a simulation is carried out.
 
     ============  =========================================================================================
-    save_every    ps between frames; by default a thousandth of the run
+    save_every    ps between frames; by default a thousandth of the run, which is rounded up to whole frames
     replicas      copies that run side by side, as one graph
     precision     of forces and energies: "single" or "double". Positions, velocities and the box are always
                   in double precision, so that "single" neither drifts nor loses small steps
@@ -84,11 +84,11 @@ def schedule(time: float, timestep: float, save_every: float | None, beads: int)
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be a positive number of ps, not {value}")
     steps = round(time / timestep)
-    if save_every is None:
-        save_every = timestep * max(1, steps // 1000)
-        steps -= steps % round(save_every / timestep)
-    elif not _whole(time / timestep):
+    if not _whole(time / timestep) or steps < 1:
         raise ValueError(f"time = {time} ps is not a whole number of steps of {timestep} ps")
+    if save_every is None:
+        every = -(-steps // 1000)
+        save_every, steps = timestep * every, -(-steps // every) * every
     every = round(save_every / timestep)
     if every < 1 or not _whole(save_every / timestep):
         raise ValueError(f"save_every = {save_every} ps is not a whole number of steps of {timestep} ps")

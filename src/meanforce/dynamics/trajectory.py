@@ -54,7 +54,7 @@ def _write_frames(path: Path, kind: str, frames: Frames, topology: Topology, wra
 
     universe = _universe(topology)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.{kind}")
-    options = {"convert_units": True} if kind == "h5md" else {}
+    options = {"lengthunit": "nm", "timeunit": "ps"} if kind == "h5md" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about times and units that the formats do not hold
         with mda.Writer(
