@@ -81,7 +81,7 @@ def overlay(series: Sequence[Series], title: str, caption: str, *, span: tuple[f
         top.set_ylim(bottom=0.0 if lowest >= 0 else None)
         _headroom(top)
         top.set_ylabel(reference.value_label)
-        top.legend(loc="best")
+        _legend(figure, top)
         bottom.set_ylabel("difference")
         bottom.set_xlabel(reference.axis_label)
         figure.align_ylabels()
@@ -92,14 +92,14 @@ def overlay(series: Sequence[Series], title: str, caption: str, *, span: tuple[f
 
 def trace(series: Sequence[Series], title: str, caption: str) -> Figure:
     """Curves with their bands, each on its own axis points: a time series, a dependence on temperature."""
-    with _canvas(height=3.3) as figure:
+    with _canvas() as figure:
         axes = figure.subplots()
         for s in series:
             _line(axes, s.curve.axis, s.curve.value, s.curve.error, s)
         axes.set_ylabel(series[0].curve.value_label)
         axes.set_xlabel(series[0].curve.axis_label)
         axes.margins(x=0)
-        axes.legend(loc="best")
+        _legend(figure, axes)
         description = _describe(series)
         svg = _svg(figure, title, description)
     return Figure(title, description, caption, svg)
@@ -126,7 +126,8 @@ def parity(
         axes.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
         axes.set_xlabel(axes_labels[0])
         axes.set_ylabel(axes_labels[1])
-        axes.legend(loc="upper left")
+        axes.locator_params(nbins=7)
+        _legend(figure, axes)
         spread = float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else float("nan")
         description = f"Density of {len(x)} predictions against their labels; correlation {spread:.3f}."
         svg = _svg(figure, title, description)
@@ -141,6 +142,13 @@ def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series)
     order = {"reference": 2.2, "model": 2.4, "rival": 2.3}[series.role]
     (line,) = axes.plot(x, y, color=colour, lw=_WIDTH[series.role], ls=_DASHES[series.role], label=series.label)
     line.set(gid=f"data {series.role}", zorder=order)
+
+
+def _legend(drawing, axes) -> None:
+    """Above the plot, where no curve can run through it; in one row if that fits."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = len(labels) if sum(len(label) + 6 for label in labels) < 64 else 1
+    drawing.legend(handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.6, borderaxespad=0.2)
 
 
 def _headroom(axes) -> None:
@@ -163,7 +171,7 @@ def _describe(series: Sequence[Series]) -> str:
 
 
 @contextmanager
-def _canvas(width: float = 5.6, height: float = 4.3) -> Iterator:
+def _canvas(width: float = 5.6, height: float = 4.6) -> Iterator:
     """A figure that belongs to no window and no global state."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
