@@ -56,4 +56,4 @@ def root(matrix: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
         return scale[:, None] * cholesky((scaled + scaled.T) / 2, lower=True, check_finite=False)
     except LinAlgError:
         values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
-        return scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+        return scale[:, None] * vectors * np.sqrt(np.maximum(values, 1e-15 * len(values)))

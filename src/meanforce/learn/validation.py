@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from meanforce.learn.regression import Normal, Problem, Regression, balance, pose, regress, residual_square, solve
+from meanforce.learn.errors import root
+from meanforce.learn.identify import penalty_matrix
+from meanforce.learn.regression import Normal, Problem, Regression, balance, pose, regress, residual_square
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
 
@@ -24,7 +26,7 @@ def held_out(
     """
     weights = np.array([n.weight for n in normals])
     precision = weights / (regression.inefficiency * regression.noise**2)
-    return _left_out(normals, penalties, names, precision, regression.strengths[None])[0]
+    return _left_out(normals, penalties, names, precision, regression.strengths, np.ones(1))[0]
 
 
 def cross_validated(
@@ -46,7 +48,7 @@ def cross_validated(
     totals = [n.total for n in normals]
     variance = np.array([t.square / t.count for t in totals])
     precision = weights / variance
-    squares = _left_out(normals, penalties, names, precision, GRID[:, None] * balance(totals, precision, penalties))
+    squares = _left_out(normals, penalties, names, precision, balance(totals, precision, penalties), GRID)
     errors = np.einsum("gob,o->g", squares, precision)
     best = float(GRID[int(np.argmin(errors))])
     return regress(normals, penalties, names, energy=energy, strengths=best)
@@ -57,21 +59,39 @@ def _left_out(
     penalties: Sequence[Penalty],
     names: Sequence[str],
     precision: np.ndarray,
-    strengths: Float[np.ndarray, "trials penalties"],
+    strengths: Float[np.ndarray, "penalties"],
+    multiples: Float[np.ndarray, "trials"],
 ) -> Float[np.ndarray, "trials objectives blocks"]:
     blocks = _common_blocks(normals)
-    squares = np.full((len(strengths), len(normals), blocks), np.nan)
+    squares = np.full((len(multiples), len(normals), blocks), np.nan)
     if blocks < 2:
         return squares
     whole, _ = pose(normals, penalties, names)
     for b in range(blocks):
         problem = _without(whole, normals, b)
-        for trial, values in enumerate(strengths):
-            coefficients = solve(problem, precision, values).coefficients
+        for trial, coefficients in enumerate(_path(problem, precision, strengths, multiples)):
             for o, normal in enumerate(normals):
                 block = Equations(*(field[b] for field in normal.blocks))
                 squares[trial, o, b] = residual_square(block, coefficients) / max(float(block.count), 1e-300)
     return squares
+
+
+def _path(
+    problem: Problem, precision: np.ndarray, strengths: np.ndarray, multiples: np.ndarray
+) -> Float[np.ndarray, "trials k"]:
+    """The coefficients for each multiple of the strengths, from one simultaneous diagonalisation."""
+    transform = problem.basis.transform
+    prior = transform.T @ penalty_matrix(problem.penalties, strengths, len(transform)) @ transform
+    data = sum(weight * gram for weight, gram in zip(precision, problem.grams, strict=True))
+    moment = sum(weight * m for weight, m in zip(precision, problem.moments, strict=True))
+    both = data + prior
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(both), 1e-300))
+    inverse = np.linalg.inv(root(both * scale[:, None] * scale[None, :])) * scale
+    share, vectors = np.linalg.eigh(inverse @ prior @ inverse.T)
+    share = np.clip(share, 0.0, 1.0)
+    turned = vectors.T @ (inverse @ moment)
+    z = turned / np.maximum(1.0 - share + multiples[:, None] * share, 1e-300)
+    return z @ (transform @ inverse.T @ vectors).T
 
 
 def _without(problem: Problem, normals: Sequence[Normal], block: int) -> Problem:
