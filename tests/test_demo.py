@@ -46,7 +46,7 @@ def test_the_embedded_atoms_are_what_the_demo_promises(home):
     assert len(data) >= 200
     assert len(data.temperatures) >= 2
     assert {"forces", "energy"} <= set(data.labels())
-    assert data.provenance["reference"]
+    assert data.provenance["runs"]
 
 
 def peak(home, folder, factor: float) -> float:

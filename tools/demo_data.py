@@ -41,19 +41,23 @@ def chosen(data: Dataset, count: int, trajectory: int) -> Frames:
 
 
 def main(paths: list[str]) -> None:
-    parts, found = [], []
+    parts, found, runs = [], [], []
     for number, path in enumerate(paths):
         data = Dataset.open(path)
         (temperature,) = data.temperatures
+        runs.append(data.provenance)
         parts.append(chosen(data, FRAMES[temperature], number))
         if temperature == 300.0:
             mapping = Mapping.by_residue(data, {"HOH": {"W": "all"}})
-            beads = Dataset.create("/tmp/demo-beads.h5", mapping(data))
+            beads = Dataset.create(Path(path).with_suffix(".beads.h5"), mapping(data))
             found = [rdf(beads, ("W", "W")), adf(beads, ("W",) * 3, cutoff=ADF_CUTOFF)]
             note = f"SPC/E water at 300 K, {len(beads)} frames over {np.ptp(data.column('time')):g} ps"
     target = RESOURCES / "water.h5"
     target.unlink(missing_ok=True)
-    Dataset.create(target, Frames.concatenate(parts), topology=data.topology, provenance=data.provenance)
+    provenance = {"runs": runs, "constraints": runs[0].pop("constraints"), "rounded_to": "2^-17 nm, 1/8 kJ/(mol nm)"}
+    for run in runs[1:]:
+        run.pop("constraints")  # the same molecules
+    Dataset.create(target, Frames.concatenate(parts), topology=data.topology, provenance=provenance)
     (RESOURCES / "water-curves.json").write_text(curves.to_json(found, note), "utf-8")
 
 

@@ -27,6 +27,7 @@ from meanforce.potentials.sums import SplinePotential
 from meanforce.recipe import Recipe, RecipeError
 from meanforce.reference import exact_run
 from meanforce.reference import openmm as atomistic
+from meanforce.reference.atoms import open_reference
 from meanforce.report import page
 from meanforce.runfolder import RunFolder, write_whole
 
@@ -76,7 +77,7 @@ def make_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
             )  # fmt: skip
             temperature = t.temperature
         else:
-            atoms = Dataset.open(recipe.dataset or folder.atoms)
+            atoms = open_reference(recipe.dataset or folder.atoms)
         mapping = _mapping(recipe, atoms)
         mapped = mapping(atoms, forces=recipe.mapping.forces)
         provenance = {"mapping": mapping.to_json(), "atoms": getattr(atoms, "provenance", {})}
@@ -138,12 +139,16 @@ def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
         taught, kept = split(recipe, folder)
         evidence = judgement.Evidence(
             recipe, folder.recipe.read_text("utf-8"), at_temperature(recipe, folder), taught, kept,
-            [judgement.Case(path.stem, Model.load(path), sampled(recipe, folder, path)) for path in models(recipe, folder)],
+            [_case(recipe, folder, path) for path in models(recipe, folder)],
             folder.timings(), folder.training.read_text("utf-8"),
         )  # fmt: skip
         found = judgement.report(evidence)
         page.write(found, folder.report)
         write_whole(folder.verdicts, judgement.summary(found))
+
+
+def _case(recipe: Recipe, folder: RunFolder, path: Path) -> judgement.Case:
+    return judgement.Case(path.stem, Model.load(path), sampled(recipe, folder, path))
 
 
 def models(recipe: Recipe, folder: RunFolder) -> dict[Path, bool]:
