@@ -17,9 +17,11 @@ from meanforce.model import Model
 from meanforce.observables import curves
 from meanforce.observables.bonded import angle_distribution, bond_distribution, dihedral_distribution
 from meanforce.observables.mechanical import pressure
+from meanforce.observables.overlap import free_energy, free_energy_distributions
 from meanforce.observables.structure import adf, rdf
 from meanforce.recipe import Recipe
 from meanforce.report import verdicts
+from meanforce.report.energies import Overlap, energies
 from meanforce.report.forces import HeldOut, forces
 from meanforce.report.provenance import facts, provenance
 from meanforce.report.provenance import recipe as recipe_section
@@ -56,6 +58,7 @@ def report(evidence: Evidence) -> Report:
     sections = (
         structure(comparisons(evidence)),
         _forces(evidence),
+        _energies(evidence),
         *_thermodynamics(evidence),
         _data(evidence),
         Section("Training", verbatim=evidence.training),
@@ -133,6 +136,15 @@ def _predicted(model: Model, data: Dataset) -> np.ndarray:
         for frames in data.batches(50)
     )
     return np.concatenate(list(batches))
+
+
+def _energies(evidence: Evidence) -> Section:
+    found = []
+    for case in evidence.cases:
+        atoms, own = (free_energy(source, case.model) for source in (evidence.data, case.ensemble))
+        theirs, ours = free_energy_distributions((evidence.data, case.ensemble), case.model)
+        found.append(Overlap(case.name, atoms, own, theirs, ours))
+    return energies(found)
 
 
 def _thermodynamics(evidence: Evidence) -> list[Section]:

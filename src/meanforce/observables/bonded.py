@@ -69,7 +69,7 @@ class BondedDistribution:
 
 def bond_distribution(
     source: Ensemble | Dataset | Samples,
-    species: tuple[str, str] | None = None,
+    species: tuple[str, ...] | None = None,
     *,
     span: tuple[float, float] | None = None,
     bins: int = 90,
@@ -79,14 +79,14 @@ def bond_distribution(
 
 
 def angle_distribution(
-    source: Ensemble | Dataset | Samples, species: tuple[str, str, str] | None = None, *, bins: int = 90
+    source: Ensemble | Dataset | Samples, species: tuple[str, ...] | None = None, *, bins: int = 90
 ) -> Curve:
     """Distribution of one kind of bonded angle over 0 to pi."""
     return _distribution(source, "angles", species, None, bins)
 
 
 def dihedral_distribution(
-    source: Ensemble | Dataset | Samples, species: tuple[str, str, str, str] | None = None, *, bins: int = 90
+    source: Ensemble | Dataset | Samples, species: tuple[str, ...] | None = None, *, bins: int = 90
 ) -> Curve:
     """Distribution of one kind of dihedral over -pi to pi."""
     return _distribution(source, "dihedrals", species, None, bins)

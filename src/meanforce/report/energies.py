@@ -25,8 +25,8 @@ def energies(models: Sequence[Overlap], text: Sequence[str] = ()) -> Section:
     """A figure and a verdict for each model; the first is the one judged."""
     words = (
         "The free energy A of the beads weighs all pairs and all triplets at once. A model that samples what the atoms "
-        "do gives one distribution of A to their frames and to its own; where its own lie lower, it has found "
-        "arrangements that it likes better than those of the atoms."
+        "do gives one distribution of A to their frames and to its own. That is necessary and not sufficient: a model "
+        "without eyes for the difference finds none."
     )
     figures = tuple(_figure(m, role) for m, role in zip(models, _roles(models), strict=True))
     return Section("Energy", (words, *text), figures, tuple(_verdict(m) for m in models))
