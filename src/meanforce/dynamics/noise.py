@@ -58,7 +58,8 @@ def normals(
     word, _ = bits((keys[:, :1], keys[:, 1:] ^ high), place, low)
     # 23 bits and a half are exact in single precision; with one more the largest would round to 1, and to infinity.
     uniform = ((word >> 9).astype(jnp.float32) + np.float32(0.5)) * np.float32(2.0**-22) - np.float32(1.0)
-    return np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(uniform)
+    # Made once and as vectors: fused into what uses it, it would be computed there for each use and one by one.
+    return jax.lax.optimization_barrier(np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(uniform))
 
 
 def chi_square(
