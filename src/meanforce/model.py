@@ -126,7 +126,7 @@ class Model:
             f"learned at   {kelvin}",
             f"data         {', '.join(self.data) or 'not recorded'}",
             f"units        {', '.join(UNITS.values())}",
-            f"written with {', '.join(f'{k} {v}' for k, v in self.versions.items())}",
+            f"written with {', '.join(f'{k} {v}' for k, v in (self.versions or {}).items())}",
         ]
         return "\n".join([*lines, *(f"note         {note}" for note in self.notes)])
 

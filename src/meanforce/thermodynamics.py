@@ -143,7 +143,8 @@ def _with_entropy(potential: Potential, graph: Graph) -> tuple[Array, Array]:
     def at(kelvin):
         return potential.energy(eqx.tree_at(lambda g: g.temperature, graph, kelvin))
 
-    values, by_temperature = jax.jvp(at, (graph.temperature,), (jnp.ones_like(graph.temperature),))
+    kelvin = _kelvin(graph)
+    values, by_temperature = jax.jvp(at, (kelvin,), (jnp.ones_like(kelvin),))
     return values, -by_temperature
 
 
@@ -153,7 +154,13 @@ def _entropy(potential: Potential, graph: Graph) -> Array:
 
 def _energy(potential: Potential, graph: Graph) -> Array:
     values, entropies = _with_entropy(potential, graph)
-    return values + graph.temperature * entropies
+    return values + _kelvin(graph) * entropies
+
+
+def _kelvin(graph: Graph) -> Float[Array, "frames"]:
+    if graph.temperature is None:
+        raise ValueError("the frames of this graph carry no temperature; give them one in K")
+    return graph.temperature
 
 
 @eqx.filter_jit

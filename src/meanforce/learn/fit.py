@@ -19,9 +19,11 @@ from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.sums import Sum
+from meanforce.topology import Topology
 from meanforce.units import KB
 
 _QUADRATIC = (ForceMatching, PressureMatching)
+Matching = ForceMatching | PressureMatching
 #: A coefficient that owes less than this to the data counts as not determined by them.
 _DETERMINED = 0.5
 #: The core rises by at least this much, in kT, from one coefficient to the next.
@@ -53,9 +55,9 @@ def fit(
     pair terms rise towards distances shorter than any in the data. `progress` is called with the part done.
     """
     started = time.perf_counter()
-    wanted = [objectives] if not isinstance(objectives, Sequence) else list(objectives)
-    linear, known = _start(potential)
-    _refuse(linear, wanted, regularisation, blocks)
+    asked = [objectives] if not isinstance(objectives, Sequence) else list(objectives)
+    start, known = _start(potential)
+    linear, wanted = _accepted(start, asked, regularisation, blocks)
     topology = _common_topology(wanted)
     normals, energy = normal_equations(linear, wanted, blocks=blocks, progress=progress)
     penalties, names = linear.penalties(), linear.basis_names()
@@ -75,7 +77,7 @@ def fit(
     model = Model(
         potential=fitted,
         topology=topology,
-        mapping=None if known is None else known.mapping,
+        mapping=wanted[0].data.provenance.get("mapping") if known is None else known.mapping,
         temperature=(temperatures[0], temperatures[-1]) if temperatures else None,
         data=tuple(dict.fromkeys(objective.data.hash for objective in wanted)),
         notes=_notes(wanted, temperatures),
@@ -93,16 +95,20 @@ def _start(potential: Potential | Model) -> tuple[Potential, Model | None]:
     return Sum.of(*start.terms) if isinstance(start, Sum) else start, model
 
 
-def _refuse(potential: Potential, objectives: list[Objective], regularisation: Regularisation, blocks: int) -> None:
-    """Everything that can be refused before the data are read."""
+def _accepted(
+    potential: Potential, objectives: list[Objective], regularisation: Regularisation, blocks: int
+) -> tuple[LinearPotential, list[Matching]]:
+    """What the closed form can do; everything else is refused before the data are read."""
     if not objectives:
         raise ValueError("fit needs at least one objective, such as mf.ForceMatching(data)")
     names = ", ".join(cls.__name__ for cls in _QUADRATIC)
+    accepted: list[Matching] = []
     for objective in objectives:
         if not isinstance(objective, _QUADRATIC):
             raise ValueError(
                 f"fit: {type(objective).__name__} is no quadratic objective; this release fits {names} in closed form"
             )
+        accepted.append(objective)
     if not isinstance(potential, LinearPotential):
         raise ValueError(
             f"fit: {type(potential).__name__} is not linear in its coefficients; this release fits linear potentials "
@@ -115,11 +121,12 @@ def _refuse(potential: Potential, objectives: list[Objective], regularisation: R
         raise ValueError(f"regularisation={regularisation}: a number must be zero or positive")
     if blocks < 1:
         raise ValueError(f"blocks={blocks}: at least one block of frames is needed; 32 is the default")
-    for objective in objectives:
+    for objective in accepted:
         objective.check(potential)
+    return potential, accepted
 
 
-def _common_topology(objectives: list[Objective]):
+def _common_topology(objectives: list[Matching]) -> Topology:
     first = objectives[0].data.topology
     for objective in objectives[1:]:
         if objective.data.topology.types != first.types:
@@ -136,7 +143,7 @@ def _with_core(potential: LinearPotential, regression: Regression, temperatures:
     return potential.with_core(regression.determined > _DETERMINED, _CORE_STEP * KB * kelvin)
 
 
-def _score(objective: Objective, normal: Normal, regression: Regression, at: int, squares: np.ndarray) -> Score:
+def _score(objective: Matching, normal: Normal, regression: Regression, at: int, squares: np.ndarray) -> Score:
     total = normal.total
     mean = float(np.average(squares, weights=normal.blocks.count[: len(squares)]))
     error = float(np.std(squares, ddof=1) / np.sqrt(len(squares))) if len(squares) > 1 else float("nan")
@@ -152,7 +159,7 @@ def _score(objective: Objective, normal: Normal, regression: Regression, at: int
     )
 
 
-def _notes(objectives: list[Objective], temperatures: list[float]) -> tuple[str, ...]:
+def _notes(objectives: list[Matching], temperatures: list[float]) -> tuple[str, ...]:
     names = " + ".join(type(o).__name__ + ("" if o.weight == 1 else f" x {o.weight:g}") for o in objectives)
     notes = [f"closed form: {names}"]
     if len(temperatures) > 1:

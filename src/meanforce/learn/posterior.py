@@ -55,16 +55,16 @@ class Posterior(NamedTuple):
 
 
 @eqx.filter_jit
-def _force_std(potential: LinearPotential, graph: Graph, factor: Array) -> Array:
+def _force_std(potential: LinearPotential, graph: Graph, factor: Array | np.ndarray) -> Array:
     return jnp.linalg.norm(potential.design(graph).forces @ factor, axis=-1)
 
 
 @eqx.filter_jit
-def _energy_std(potential: LinearPotential, graph: Graph, factor: Array) -> Array:
+def _energy_std(potential: LinearPotential, graph: Graph, factor: Array | np.ndarray) -> Array:
     rows = potential.design(graph).energy
     return jnp.linalg.norm((rows - rows.mean(axis=0)) @ factor, axis=-1)
 
 
 @eqx.filter_jit
-def _virial_std(potential: LinearPotential, graph: Graph, factor: Array) -> Array:
+def _virial_std(potential: LinearPotential, graph: Graph, factor: Array | np.ndarray) -> Array:
     return jnp.linalg.norm(potential.design(graph).virial @ factor, axis=-1)

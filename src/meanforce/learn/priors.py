@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from meanforce.data.dataset import Dataset
 from meanforce.graph import Graph, build, edges, neighbour_species
 from meanforce.potentials import internal
+from meanforce.potentials.base import Potential
 from meanforce.potentials.priors import HarmonicAngle, HarmonicBond, PeriodicDihedral, Repulsion
 from meanforce.potentials.splines import pair_index, pair_names
 from meanforce.potentials.sums import Sum
@@ -33,7 +34,7 @@ def priors(data: Dataset, *, cutoff: float = 0.9, waves: int = 3) -> Sum:
     of each dihedral.
     """
     topology = data.topology
-    terms = []
+    terms: list[Potential] = []
     if len(topology.bonds):
         terms.append(harmonic_bonds(data))
     if len(topology.angles):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -18,13 +18,13 @@ class Equations(NamedTuple):
     """Normal equations of a least-squares objective, summed over frames, in float64.
 
     The weighted sum of squares is  c.gram.c - 2 moment.c + square  over `count` labels
-    (those that some coefficient can change).
+    (those that some coefficient can change). Fields are arrays, with a leading axis where there are blocks.
     """
 
-    gram: np.ndarray
-    moment: np.ndarray
-    square: np.ndarray
-    count: np.ndarray
+    gram: Any
+    moment: Any
+    square: Any
+    count: Any  # type: ignore[assignment]  # tuples have a method of this name
 
 
 class Objective(Protocol):
