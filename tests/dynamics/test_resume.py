@@ -65,6 +65,15 @@ def test_a_resumed_run_is_the_same_bit_by_bit(tmp_path, monkeypatch, thermostat,
     assert len(longer) == len(whole) * 3 // 2
 
 
+def test_trajectories_are_written_at_the_end_or_after_a_late_kill(tmp_path):
+    settings = Settings(save_every=0.05, output=tmp_path / "run.h5", replicas=2, trajectories=("dcd",), resume=True)
+    for _ in range(2):
+        simulate(argon(27, cutoff=0.7), lattice(3, 0.6), T, 0.1, 0.005, 1, settings=settings)
+        names = sorted(p.name for p in tmp_path.iterdir())
+        assert names == ["run-0.dcd", "run-1.dcd", "run-topology.pdb", "run.h5"]
+        (tmp_path / "run-1.dcd").unlink()
+
+
 def test_another_run_is_not_resumed(tmp_path):
     settings = Settings(save_every=0.05, output=tmp_path / "run.h5", resume=True)
     run = lambda temperature: simulate(

@@ -39,7 +39,7 @@ class Barostat:
         self, phase: Phase, virial: Float[Array, "replicas"], system: System, timestep: float
     ) -> Float[Array, "replicas"]:
         """The factor by which lengths grow, from one step of their equation for the square root of the volume."""
-        root = jnp.sqrt(volume(phase.box))
+        root = jnp.sqrt(volume(_box(phase)))
         mobility = self.compressibility / BAR / self.time
         time = self.interval * timestep
         push = pressure(phase, virial, system) - self.pressure * BAR + system.thermal_energy / (2 * root**2)
@@ -57,7 +57,7 @@ def pressure(phase: Phase, virial: Float[Array, "replicas"], system: System) -> 
     """kJ/(mol nm^3), by the virial; motion that is not counted has its thermal share added back."""
     uncounted = 3 * (len(system.masses) // system.replicas) - system.freedom
     twice = 2 * kinetic_energy(phase.velocities, system) + uncounted * system.thermal_energy
-    return (twice + virial) / (3 * volume(phase.box))
+    return (twice + virial) / (3 * volume(_box(phase)))
 
 
 def rescaled(phase: Phase, factors: Float[Array, "replicas"]) -> Phase:
@@ -65,5 +65,11 @@ def rescaled(phase: Phase, factors: Float[Array, "replicas"]) -> Phase:
     return phase._replace(
         positions=scaled(phase.positions, factors),
         velocities=scaled(phase.velocities, 1 / factors),
-        box=phase.box * factors[:, None, None],
+        box=_box(phase) * factors[:, None, None],
     )
+
+
+def _box(phase: Phase) -> Float[Array, "replicas 3 3"]:
+    if phase.box is None:
+        raise ValueError("without a box there is no volume and no pressure")
+    return phase.box

@@ -240,7 +240,7 @@ def _placed(graph: Graph, phase: Phase, patch: _Patch) -> Graph:
     graph = eqx.tree_at(lambda g: g.positions, graph, near)
     if phase.box is None:
         return graph
-    return eqx.tree_at(lambda g: g.box, graph, phase.box.astype(graph.box.dtype))
+    return eqx.tree_at(lambda g: g.box, graph, phase.box.astype(near.dtype))
 
 
 def _blank(program: Program, phase: Phase, system: System) -> Records:

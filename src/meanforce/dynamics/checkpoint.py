@@ -27,15 +27,13 @@ class Checkpoint(NamedTuple):
 
 def pack(checkpoint: Checkpoint) -> bytes:
     phase = checkpoint.phase
-    arrays = {f"thermostat{k}": leaf for k, leaf in enumerate(jax.tree.leaves(phase.thermostat))}
+    arrays = {f"thermostat{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(phase.thermostat))}
+    arrays |= {name: np.asarray(getattr(phase, name)) for name in ("step", "positions", "velocities")}
     if phase.box is not None:
-        arrays["box"] = phase.box
+        arrays["box"] = np.asarray(phase.box)
+    arrays |= {"order": checkpoint.order, "capacities": np.array(checkpoint.capacities, np.int64)}
     buffer = io.BytesIO()
-    np.savez(
-        buffer, version=np.array(_VERSION), step=np.asarray(phase.step), positions=np.asarray(phase.positions),
-        velocities=np.asarray(phase.velocities), order=checkpoint.order,
-        capacities=np.array(checkpoint.capacities, np.int64), **{k: np.asarray(v) for k, v in arrays.items()},
-    )  # fmt: skip
+    np.savez(buffer, allow_pickle=False, version=np.array(_VERSION), **arrays)
     return buffer.getvalue()
 
 

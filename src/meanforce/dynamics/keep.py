@@ -14,7 +14,7 @@ from meanforce.data.writer import Writer, part_folder
 from meanforce.dynamics.checkpoint import Checkpoint, fingerprint, pack, step_of
 from meanforce.dynamics.settings import SimulationStopped, Trace
 from meanforce.dynamics.setup import Task
-from meanforce.dynamics.trajectory import write_trajectory
+from meanforce.dynamics.trajectory import targets, write_trajectory
 from meanforce.frames import Frames
 
 #: Seconds between commits. When they happen changes no number: they are always between two blocks.
@@ -73,8 +73,7 @@ class Keeper:
             store = Store(self._writer.path)
             frames = store.read(slice(None))
             store.close()
-            for kind in self._task.settings.trajectories:
-                write_trajectory(self._writer.path.with_suffix(f".{kind}"), frames, self._task.topology)
+            _export(self._task, self._writer.path, frames, again=True)
         return frames, _joined(self._traces)
 
 
@@ -90,6 +89,7 @@ def finished(task: Task) -> Frames | None:
         return None  # the writer goes on with it, or says why not
     frames = store.read(slice(0, task.schedule.steps // task.schedule.save_every * len(task.temperatures)))
     store.close()
+    _export(task, path, frames, again=False)
     return frames
 
 
@@ -110,6 +110,14 @@ def open_keeper(task: Task) -> Iterator[Keeper]:
         yield Keeper(task, writer)
     finally:
         writer.abandon()
+
+
+def _export(task: Task, output: Path, frames: Frames, *, again: bool) -> None:
+    """Writes the trajectories asked for; those of a finished run only if a kill came before them."""
+    for kind in task.settings.trajectories:
+        path = output.with_suffix(f".{kind}")
+        if again or not all(target.exists() for target in targets(path, frames).values()):
+            write_trajectory(path, frames, task.topology)
 
 
 def provenance(task: Task) -> dict:
@@ -143,5 +151,6 @@ def no_trace() -> Trace:
 def _joined(traces: list[Trace]) -> Trace:
     if not traces:
         return no_trace()
-    together = lambda parts: None if parts[0] is None else np.concatenate(parts)
-    return Trace(*(together(parts) for parts in zip(*traces, strict=True)))
+    join = lambda name: np.concatenate([getattr(trace, name) for trace in traces])
+    pressure = None if traces[0].pressure is None else join("pressure")
+    return Trace(join("step"), join("kinetic_temperature"), join("conserved"), join("potential"), pressure)

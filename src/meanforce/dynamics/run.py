@@ -166,14 +166,15 @@ def _frames(task: setup.Task, order: np.ndarray, block: Block, rows: int) -> Fra
     replicas = len(task.temperatures)
     records, count = block.records, rows * replicas
     back = np.argsort(order)
-    flat = lambda value, *shape: None if value is None else np.asarray(value, float)[:rows].reshape(count, *shape)
+    flat = lambda value, *shape: np.asarray(value, float)[:rows].reshape(count, *shape)
+    periodic = records.box is not None
     last = int(block.phase.step) // task.schedule.save_every
     times = np.arange(last - rows + 1, last + 1) * task.schedule.save_every * task.schedule.timestep
     return Frames(
         flat(records.positions, task.beads, 3)[:, back],
-        flat(records.box, 3, 3),
+        flat(records.box, 3, 3) if periodic else None,
         energy=flat(records.energy),
-        virial=flat(records.virial),
+        virial=flat(records.virial) if periodic else None,
         temperature=np.tile(task.temperatures, rows),
         time=np.repeat(times, replicas),
         trajectory=np.tile(np.arange(replicas), rows),
@@ -206,13 +207,15 @@ def _trace(task: setup.Task, run: _Run, block: Block, rows: int) -> Trace:
 
 
 def _ensemble(task: setup.Task, frames: Frames) -> Ensemble:
+    """The frames of one temperature, as they were sampled: all weights are the same."""
     parameters = tuple((name, float(value[0])) for name, value in frames.parameters.items())
     pressure = None if task.barostat is None else task.barostat.pressure
-    reduced = frames.energy / (KB * frames.temperature)
+    temperature = np.asarray(frames.temperature)
+    reduced = np.asarray(frames.energy) / (KB * temperature)
     if not task.thermostat.canonical:
         reduced = np.full(len(frames), np.nan)
-    state = State(float(frames.temperature[0]), pressure, parameters)
-    return Ensemble(frames, task.topology, state, reduced, np.zeros(len(frames)), frames.trajectory)
+    state = State(float(temperature[0]), pressure, parameters)
+    return Ensemble(frames, task.topology, state, reduced, np.zeros(len(frames)), np.asarray(frames.trajectory))
 
 
 def _stopped(task: setup.Task, block: Block, last: Frames) -> SimulationStopped:

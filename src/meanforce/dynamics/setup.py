@@ -146,8 +146,8 @@ def same_energy(task: Task, potential: Potential, sorted_: Graph) -> bool:
     """Whether the potential does not tell beads apart by their number, so that they may be sorted."""
     capacities = [n.capacity for n in sorted_.neighbours]
     plain = graph(task, np.arange(task.beads), task.start.positions, task.start.box, capacities)
-    energies = [np.asarray(eqx.filter_jit(measure)(potential, g)[0]) for g in (sorted_, plain)]
-    return bool(np.allclose(*energies, rtol=1e-3, atol=1e-3 * task.beads))
+    one, two = (np.asarray(eqx.filter_jit(measure)(potential, g)[0]) for g in (sorted_, plain))
+    return bool(np.allclose(one, two, rtol=1e-3, atol=1e-3 * task.beads))
 
 
 def keeps_momentum(potential: Potential, graph: Graph) -> bool:

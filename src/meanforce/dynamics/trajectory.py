@@ -29,13 +29,19 @@ def write_trajectory(path: str | Path, frames: Frames, topology: Topology, *, wr
         raise ValueError(f"trajectories are written as {', '.join(KINDS)}, not as {path.suffix!r}")
     if not len(frames):
         raise ValueError(f"{path}: there is no frame to write")
-    chains = np.zeros(len(frames), int) if frames.trajectory is None else np.asarray(frames.trajectory)
-    names = np.unique(chains)
     written = [_write_pdb(path.with_name(f"{path.stem}-topology.pdb"), frames[0], topology, wrap)]
-    for chain in names:
-        target = path if len(names) == 1 else path.with_name(f"{path.stem}-{chain}{path.suffix}")
-        written.append(_write_frames(target, kind, frames[chains == chain], topology, wrap))
+    for chain, target in targets(path, frames).items():
+        own = frames if frames.trajectory is None else frames[frames.trajectory == chain]
+        written.append(_write_frames(target, kind, own, topology, wrap))
     return tuple(written)
+
+
+def targets(path: Path, frames: Frames) -> dict[int, Path]:
+    """The file of each replica."""
+    chains = [0] if frames.trajectory is None else np.unique(frames.trajectory).tolist()
+    if len(chains) == 1:
+        return {chains[0]: path}
+    return {chain: path.with_name(f"{path.stem}-{chain}{path.suffix}") for chain in chains}
 
 
 def oriented(
