@@ -5,7 +5,8 @@ STAMP := .venv/.installed
 # The first interpreter that really starts: a name on the PATH may be an empty shim.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PYTEST := .venv/bin/python -m pytest -n 2 --dist worksteal
+# One BLAS thread per process: two processes of two spinning threads each are many times slower on two cores.
+PYTEST := OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
 
 demo: $(STAMP)
 	.venv/bin/meanforce demo
