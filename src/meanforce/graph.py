@@ -133,9 +133,12 @@ def build(
     reach = [c + skin for c in cutoffs]
     rows, home = _search(positions, box, n, reach, capacities, excluded)
     lists = tuple(
-        Neighbours(*(jnp.asarray(a) for a in row[:3]), jnp.asarray(row.needed, jnp.int32), cutoff)
+        Neighbours(
+            jnp.asarray(row.index), jnp.asarray(row.image), jnp.asarray(row.slot), jnp.asarray(row.needed, jnp.int32),
+            cutoff=cutoff,
+        )
         for row, cutoff in zip(rows, cutoffs, strict=True)
-    )
+    )  # fmt: skip
     to_array = lambda value: None if value is None else jnp.asarray(value, dtype)
     return Graph(
         positions=jnp.asarray(positions),
@@ -144,10 +147,10 @@ def build(
         box=to_array(box),
         home=jnp.asarray(home),
         neighbours=lists,
-        excluded=search.Exclusions(*(jnp.asarray(a) for a in excluded)),
+        excluded=search.Exclusions(jnp.asarray(excluded.start), jnp.asarray(excluded.partner)),
         bonded=_bonded(topology, n),
         temperature=to_array(frames.temperature),
-        parameters={name: to_array(value) for name, value in frames.parameters.items()},
+        parameters={name: jnp.asarray(value, dtype) for name, value in frames.parameters.items()},
         frames=n,
         skin=float(skin),
     )
@@ -173,7 +176,10 @@ def rebuild(graph: Graph) -> Graph:
     shapes = (tuple((*(whole(beads, c),) * 3, whole()) for c in capacities), whole(beads, 3))
     arguments = jax.lax.stop_gradient((graph.positions, graph.box, graph.excluded))
     rows, home = jax.pure_callback(host, shapes, *arguments, vmap_method="sequential")
-    lists = tuple(Neighbours(*row, n.cutoff) for row, n in zip(rows, graph.neighbours, strict=True))
+    lists = tuple(
+        Neighbours(index, image, slot, needed, n.cutoff)
+        for (index, image, slot, needed), n in zip(rows, graph.neighbours, strict=True)
+    )
     return eqx.tree_at(lambda g: (g.neighbours, g.home), graph, (lists, home))
 
 
@@ -349,7 +355,7 @@ _pair_energy.defjvp(_pair_energy_jvp, symbolic_zeros=True)
 def _displacement(graph: Graph, graph_dot: Graph) -> Float[Array, "beads 3"] | None:
     """The tangent of the wrapped positions; None if nothing moves them."""
     moved_by = None if _is_zero(graph_dot.positions) else graph_dot.positions
-    if _is_zero(graph_dot.box):
+    if graph.box is None or graph_dot.box is None or _is_zero(graph_dot.box):
         return moved_by
     boxes = jnp.einsum("...k,...ka->...a", graph.home.astype(graph.box.dtype), _of_bead(graph, graph_dot.box))
     return -boxes if moved_by is None else moved_by - boxes

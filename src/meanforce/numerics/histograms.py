@@ -33,8 +33,8 @@ def pair_distances(
     barred = neighbours.exclusions(n, excluded)
     out = np.zeros((frames, kinds, kinds, len(edges) - 1), np.int64)
     for f in range(frames):
-        cell = np.zeros((3, 3)) if box is None else np.require(box[f], np.float64, "CW")
-        place = np.require(positions[f], np.float64, "CW")
+        cell = np.zeros((3, 3)) if box is None else np.require(box[f], np.float64, ["C", "W"])
+        place = np.require(positions[f], np.float64, ["C", "W"])
         ends = (edges[0], edges[-1])
         if not _pair_distances(place, cell, box is not None, ends, species, (barred.start, barred.partner), out[f]):
             raise ValueError(_refusal(f, edges[-1]))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 #: Lattice vectors have components from -IMAGE_RANGE to IMAGE_RANGE; the code FAR marks an unused slot.
 IMAGE_RANGE = 3
@@ -31,7 +31,7 @@ _fast = numba.njit(cache=True, nogil=True, error_model="numpy")
 class Rows(NamedTuple):
     """The neighbours of every bead within one cut-off; see `meanforce.graph.Neighbours`."""
 
-    index: Int[np.ndarray, "beads capacity"]
+    index: Int[np.ndarray, "beads capacity"]  # type: ignore[assignment]  # hides tuple.index, never used
     image: Int[np.ndarray, "beads capacity"]
     slot: Int[np.ndarray, "beads capacity"]
     needed: int
@@ -40,8 +40,8 @@ class Rows(NamedTuple):
 class Exclusions(NamedTuple):
     """Pairs to skip: the partners of bead i are `partner[start[i]:start[i + 1]]`."""
 
-    start: Int[np.ndarray, "beads+1"]
-    partner: Int[np.ndarray, "partners"]
+    start: Int[np.ndarray | Array, "beads+1"]
+    partner: Int[np.ndarray | Array, "partners"]
 
 
 def exclusions(beads: int, pairs: Int[np.ndarray, "pairs 2"] | None) -> Exclusions:
@@ -69,22 +69,22 @@ def build(
     and counted: the list is valid if `needed` is at most the capacity.
     """
     beads = len(positions)
-    cutoffs = np.asarray(cutoffs, np.float64)
-    capacities = np.asarray(capacities, np.int64)
-    if (np.diff(cutoffs) < 0).any() or not (cutoffs > 0).all():
-        raise ValueError(f"cut-offs must be positive and ascending, not {cutoffs.tolist()}")
+    reach = np.asarray(cutoffs, np.float64)
+    room = np.asarray(capacities, np.int64)
+    if (np.diff(reach) < 0).any() or not (reach > 0).all():
+        raise ValueError(f"cut-offs must be positive and ascending, not {reach.tolist()}")
     excluded = excluded or exclusions(beads, None)
-    offsets = np.concatenate([[0], np.cumsum(capacities)]) * beads
+    offsets = np.concatenate([[0], np.cumsum(room)]) * beads
     out = np.empty((3, offsets[-1]), np.int32)
-    counts = np.zeros((len(cutoffs), beads), np.int32)
+    counts = np.zeros((len(reach), beads), np.int32)
     home = np.zeros((beads, 3), np.int32)
     periodic = box is not None
     cells = _plain(box if periodic else np.zeros((len(start) - 1, 3, 3)), np.float64)
-    lists = (cutoffs, capacities, offsets, counts, out)
+    lists = (reach, room, offsets, counts, out)
     barred = (_plain(excluded.start, np.int32), _plain(excluded.partner, np.int32))
     ok = _build(_plain(positions, np.float64), cells, periodic, _plain(start, np.int64), lists, barred, home)
     rows = []
-    for k, capacity in enumerate(capacities):
+    for k, capacity in enumerate(room):
         index, image, slot = out[:, offsets[k] : offsets[k + 1]].reshape(3, beads, capacity)
         needed = int(counts[k].max(initial=0)) if ok else IMPOSSIBLE
         rows.append(Rows(index, image, slot, needed))
@@ -98,7 +98,7 @@ def smallest_height(box: Float[np.ndarray, "frames 3 3"]) -> float:
 
 def _plain(array, dtype):
     """Contiguous, writable and of one type, so that everything is compiled once."""
-    return np.require(array, dtype, "CW")
+    return np.require(array, dtype, ["C", "W"])
 
 
 @_fast
@@ -148,7 +148,7 @@ def make_grid(positions, box, periodic, cutoff):
     for k in range(3):
         number[k] = max(1, int(min(_CELLS_PER_CUTOFF * width[k] / cutoff, most)))
     while number[0] * number[1] * number[2] > most:
-        k = np.argmax(number)
+        k = int(np.argmax(number))
         number[k] = (number[k] + 1) // 2
     return True, number, width / number, origin, inverse
 

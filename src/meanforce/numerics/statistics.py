@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 class Estimate(NamedTuple):
     """A mean with its standard error, and how many independent samples it is worth."""
 
-    mean: np.ndarray
-    error: np.ndarray
-    effective: np.ndarray
+    mean: np.ndarray | np.float64
+    error: np.ndarray | np.float64
+    effective: np.ndarray | np.float64
 
 
 def autocorrelation(series: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:

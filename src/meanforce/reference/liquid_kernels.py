@@ -16,7 +16,7 @@ def _piece(breaks, coefficients, r):
     """Value and derivative of a piecewise polynomial that vanishes from its last break on."""
     if r >= breaks[-1]:
         return 0.0, 0.0
-    piece = max(np.searchsorted(breaks, r, side="right") - 1, 0)
+    piece = max(int(np.searchsorted(breaks, r, side="right")) - 1, 0)
     x = r - breaks[piece]
     value, slope = 0.0, 0.0
     for k in range(coefficients.shape[0]):
@@ -80,7 +80,7 @@ def _energies(x, i, point, edge, breaks, coefficients, out):
             r = np.sqrt(square)
             piece = 0
             if len(breaks) > 2:
-                piece = max(np.searchsorted(breaks, r, side="right") - 1, 0)
+                piece = max(int(np.searchsorted(breaks, r, side="right")) - 1, 0)
             r -= breaks[piece]
             for k in range(coefficients.shape[0]):
                 out[j] = out[j] * r + coefficients[k, piece]
