@@ -34,9 +34,14 @@ class Objective(Protocol):
     so that forces and virials, in their different units, need no balancing by hand.
     """
 
-    data: Dataset | None
-    states: tuple[State, ...]
-    weight: float
+    @property
+    def data(self) -> Dataset | None: ...
+
+    @property
+    def states(self) -> tuple[State, ...]: ...
+
+    @property
+    def weight(self) -> float: ...
 
     def check(self, potential: Potential) -> None:
         """Refuses by name, before the work starts, what this objective cannot do."""
@@ -45,8 +50,14 @@ class Objective(Protocol):
 class Quadratic(Objective, Protocol):
     """Least squares in the coefficients of a linear potential: opens the closed form."""
 
-    name: str
-    unit: str
+    @property
+    def data(self) -> Dataset: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
 
     @staticmethod
     def rows(design: Design) -> Float[Array, "labels k"]:

@@ -111,7 +111,8 @@ def inner_positions(frames: Frames, topology: Topology) -> Float[np.ndarray, "fr
     count = molecules.max() + 1
     masses = np.bincount(molecules, weights=topology.masses, minlength=count)
     centre = np.zeros((len(frames), count, 3))
-    np.add.at(centre, (slice(None), molecules), whole * topology.masses[:, None])
+    share = whole * topology.masses[:, None]
+    np.add.at(centre, (slice(None), molecules), share)  # type: ignore[arg-type]  # the stubs know no tuples here
     return whole - (centre / masses[:, None])[:, molecules]
 
 
