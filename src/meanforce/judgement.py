@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from meanforce.data.inspect import inspect
 from meanforce.ensemble import Ensemble
 from meanforce.model import Model
 from meanforce.observables import curves
+from meanforce.observables.base import Curve
 from meanforce.observables.bonded import angle_distribution, bond_distribution, dihedral_distribution
 from meanforce.observables.mechanical import pressure
 from meanforce.observables.overlap import free_energy, free_energy_distributions
@@ -27,7 +29,7 @@ from meanforce.report.provenance import facts, provenance
 from meanforce.report.provenance import recipe as recipe_section
 from meanforce.report.quantities import Pair, quantities
 from meanforce.report.sections import Report, Section
-from meanforce.report.structure import Comparison, structure
+from meanforce.report.structure import Comparison, Kind, structure
 
 
 class Case(NamedTuple):
@@ -80,7 +82,7 @@ def report(evidence: Evidence) -> Report:
 
 def summary(page: Report) -> str:
     """The verdicts, for programs."""
-    rows = [verdict._asdict() if isinstance(verdict, tuple) else vars(verdict) for verdict in page.verdicts]
+    rows = [vars(verdict) for verdict in page.verdicts]
     return json.dumps({"title": page.title, "verdicts": rows}, indent=2)
 
 
@@ -96,34 +98,36 @@ def comparisons(evidence: Evidence) -> list[Comparison]:
     return found
 
 
-def _distributions(evidence: Evidence):
+def _distributions(evidence: Evidence) -> Iterator[tuple[Kind, Callable[[Ensemble | Dataset], Curve]]]:
     """(kind, function of a source) of every distribution that this system has."""
     topology = evidence.taught.topology
     cutoff = evidence.recipe.validate_.adf_cutoff
     if evidence.taught[0].box is not None:
         for pair in itertools.combinations_with_replacement(topology.types, 2):
-            yield "rdf", lambda source, pair=pair: rdf(source, pair)
+            yield "rdf", partial(rdf, species=pair)
         if cutoff is not None:
             for centre in topology.types:
-                ends = (centre,) * 3
-                yield "adf", lambda source, ends=ends: adf(source, ends, cutoff=cutoff)
+                yield "adf", partial(adf, species=(centre,) * 3, cutoff=cutoff)
     for kind in topology.kinds("bonds"):
-        span = bond_span(evidence, kind)
-        yield "bonded", lambda source, kind=kind, span=span: bond_distribution(source, kind, span=span)
-    for name, measure in (("angles", angle_distribution), ("dihedrals", dihedral_distribution)):
-        for kind in topology.kinds(name):
-            yield "bonded", lambda source, kind=kind, measure=measure: measure(source, kind)
+        yield "bonded", partial(bond_distribution, species=kind, span=bond_span(evidence, kind))
+    for kind in topology.kinds("angles"):
+        yield "bonded", partial(angle_distribution, species=kind)
+    for kind in topology.kinds("dihedrals"):
+        yield "bonded", partial(dihedral_distribution, species=kind)
 
 
 def bond_span(evidence: Evidence, kind: tuple[str, ...]) -> tuple[float, float]:
     """The lengths of one kind of bond in the atoms and in every model."""
-    axes = [bond_distribution(source, kind).axis for source in (evidence.data, *(c.ensemble for c in evidence.cases))]
+    sources: list[Dataset | Ensemble] = [evidence.data, *(case.ensemble for case in evidence.cases)]
+    axes = [bond_distribution(source, kind).axis for source in sources]
     return min(a[0] for a in axes) - 0.005, max(a[-1] for a in axes) + 0.005
 
 
 def _forces(evidence: Evidence) -> Section:
     frames = evidence.kept[:]
     chain = _chain(evidence.kept)
+    if frames.forces is None:
+        raise ValueError("the frames held out carry no forces, by which a model is judged; map atoms with forces")
     held = [HeldOut(c.name, frames.forces, _predicted(c.model, evidence.kept), chain) for c in evidence.cases]
     best = min(h.error().value for h in held)
     floor = inspect(evidence.data, model_error=best).floor

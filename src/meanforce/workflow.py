@@ -22,8 +22,10 @@ from meanforce.dynamics.thermostats import Langevin
 from meanforce.ensemble import Ensemble
 from meanforce.learn.fit import fit
 from meanforce.model import Model
+from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.sums import SplinePotential
+from meanforce.recipe import Mapping as MappingOptions
 from meanforce.recipe import Recipe, RecipeError
 from meanforce.reference import exact_run
 from meanforce.reference import openmm as atomistic
@@ -78,7 +80,7 @@ def make_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
             temperature = t.temperature
         else:
             atoms = open_reference(recipe.dataset or folder.atoms)
-        mapping = _mapping(recipe, atoms)
+        mapping = _mapping(recipe.mapping, atoms)
         mapped = mapping(atoms, forces=recipe.mapping.forces)
         provenance = {"mapping": mapping.to_json(), "atoms": getattr(atoms, "provenance", {})}
         Dataset.create(folder.beads, mapped, temperature=temperature, provenance=provenance, resume=True)
@@ -94,7 +96,7 @@ def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
         title = "Fitting the model" if path == folder.model else "Fitting pairs alone"
         with bars.stage(title) as progress:
             potential = SplinePotential(taught.topology, cutoff=recipe.potential.cutoff, many_body=many_body)
-            wanted = [ForceMatching(taught)]
+            wanted: list[Objective] = [ForceMatching(taught)]
             if recipe.train.virial:
                 wanted.append(PressureMatching(taught, weight=recipe.train.virial))
             found = fit(potential, wanted, regularisation=recipe.train.regularisation, progress=progress)
@@ -190,18 +192,21 @@ def inspect_file(path: Path):
     return Model.load(path)
 
 
-def _mapping(recipe: Recipe, atoms) -> Mapping:
-    options = recipe.mapping
+def _mapping(options: MappingOptions, atoms) -> Mapping:
     if options.residues is not None:
         return Mapping.by_residue(atoms, options.residues, position=options.position)
     if options.selections is not None:
         return Mapping.by_selection(atoms, options.selections, position=options.position)
-    return Mapping.by_cgsmiles(atoms, options.cgsmiles, position=options.position)
+    if options.cgsmiles is not None:
+        return Mapping.by_cgsmiles(atoms, options.cgsmiles, position=options.position)
+    raise RecipeError("mapping: give exactly one of residues, selections, cgsmiles")
 
 
 def _after(ensemble: Ensemble, equilibration: float) -> Ensemble:
     """The ensemble without its first ps."""
     time = ensemble.frames.time
+    if time is None:
+        raise ValueError("the ensemble has no times, so that no equilibration can be cut off; simulate it again")
     keep = np.flatnonzero(time > equilibration + 1e-9)
     return ensemble._replace(
         frames=ensemble.frames[keep],

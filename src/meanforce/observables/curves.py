@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def load(path: Path) -> dict[str, Curve]:
     if data["version"] > 1:
         raise ValueError(f"{path} is newer than this meanforce; update meanforce (pip install -U meanforce)")
     arrays = ("axis", "value", "error", "blocks")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {k: np.asarray(v, float) if k in arrays and v is not None else v for k, v in row.items()}
         for row in data["curves"]
     ]

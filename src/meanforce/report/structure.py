@@ -15,6 +15,8 @@ from meanforce.report import verdicts
 from meanforce.report.figures import Series, overlay
 from meanforce.report.sections import Figure, Section, Table, Verdict
 
+Kind = Literal["rdf", "adf", "bonded"]
+
 _CAPTION = {
     "rdf": "How likely a bead is at distance r from another, relative to an even spread.",
     "adf": "Angles between two neighbours seen from the bead between them; unit integral.",
@@ -26,7 +28,7 @@ _CAPTION = {
 class Comparison:
     """One distribution of the reference with that of the model, and of rivals to set beside it."""
 
-    kind: Literal["rdf", "adf", "bonded"]
+    kind: Kind
     reference: Curve
     models: tuple[tuple[str, Curve], ...]  # (name of the model, curve); the first is the one judged
 
