@@ -39,8 +39,8 @@ def check(potential: Potential, topology: Topology, *, seed: int = 0, external: 
     if smooth:
         fades(potential, topology)
     if isinstance(potential, LinearPotential):
-        for test in (design, linear):
-            test(potential, topology, frames)
+        design(potential, topology, frames)
+        linear(potential, topology, frames)
     if type(potential).__name__ in REGISTRY:
         written(potential, topology, frames)
 
@@ -123,6 +123,7 @@ def translated(potential: Potential, topology: Topology, frames: Frames) -> None
 
 def turned(potential: Potential, topology: Topology, frames: Frames) -> None:
     """Nothing changes when beads and box are turned together."""
+    assert frames.box is not None, "turned: give frames in a box, which is turned with the beads"
     turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     after = frames.with_(positions=frames.positions @ turn, box=frames.box @ turn)
@@ -131,6 +132,7 @@ def turned(potential: Potential, topology: Topology, frames: Frames) -> None:
 
 def wrapped(potential: Potential, topology: Topology, frames: Frames) -> None:
     """Nothing changes when beads are replaced by their periodic images."""
+    assert frames.box is not None, "wrapped: give frames in a box; without one there are no periodic images"
     image = np.random.default_rng(4).integers(-2, 3, frames.positions.shape)
     positions = frames.positions + np.einsum("fbk,fkc->fbc", image, frames.box)
     _same_energy(potential, topology, frames, frames.with_(positions=positions), "in other images")

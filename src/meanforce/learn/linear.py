@@ -136,8 +136,8 @@ def _equations(
     potential: LinearPotential,
     rows: tuple[Callable[[Design], Array], ...],
     graph: Graph,
-    labels: tuple[Float[Array, "labels"], ...],
-    weights: Float[Array, "frames"],
+    labels: tuple[Float[Array | np.ndarray, "labels"], ...],
+    weights: Float[Array | np.ndarray, "frames"],
 ) -> tuple[Equations, ...]:
     design = potential.design(graph)
     fixed = None if potential.fixed is None else _as_design(potential.fixed, graph)

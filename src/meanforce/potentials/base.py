@@ -1,7 +1,7 @@
 """What a potential is: a pytree that turns a graph into free energies in kJ/mol."""
 
 import abc
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -55,7 +55,12 @@ class Penalty(NamedTuple):
 class LinearPotential(Potential):
     """A = fixed + sum_k c_k phi_k(R): the fit is a linear problem and has a closed form."""
 
-    coefficients: eqx.AbstractVar[Float[Array, "k"]]
+    if TYPE_CHECKING:  # a field or a property, for which type checkers have no word
+
+        @property
+        def coefficients(self) -> Float[Array, "k"]: ...
+    else:
+        coefficients: eqx.AbstractVar[Float[Array, "k"]]
 
     @abc.abstractmethod
     def design(self, graph: Graph) -> Design:

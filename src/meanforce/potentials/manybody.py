@@ -128,10 +128,10 @@ class ThreeBodySpline(LinearPotential):
         share = np.where(np.eye(self.channels, dtype=bool), 1.0, 0.5)
         return jnp.moveaxis(rows[:, place] * share[..., None], -1, 1)
 
-    def _neighbour_masks(self, graph: Graph) -> tuple[Array | None, ...]:
-        """Where neighbours are of each species; None where there is only one."""
+    def _neighbour_masks(self, graph: Graph) -> tuple[Array, ...]:
+        """Where neighbours are of each species; nothing where there is only one."""
         if len(self.types) == 1:
-            return (None,)
+            return ()
         species = neighbour_species(graph, self.cutoff)
         return tuple(species == kind for kind in range(len(self.types)))
 
@@ -202,8 +202,8 @@ class ThreeBodySpline(LinearPotential):
 class _Local(NamedTuple):
     """What the rows of the design share: radial and angular functions of every edge, and their moments."""
 
-    index: Int[Array, "beads capacity"]
-    masks: tuple[Array | None, ...]
+    index: Int[Array, "beads capacity"]  # type: ignore[assignment]  # hides tuple.index, never used
+    masks: tuple[Array, ...]
     unit: tuple[Array, Array, Array]
     distance: Float[Array, "beads capacity"]
     value: Float[Array, "beads radial capacity"]
@@ -249,9 +249,9 @@ def _bump_overlap(radial: int) -> np.ndarray:
     return np.where(apart < 4, band[np.minimum(apart, 3)], 0.0)
 
 
-def _masked(masks: tuple[Array | None, ...], functions: Float[Array, "beads radial capacity"]):
+def _masked(masks: tuple[Array, ...], functions: Float[Array, "beads radial capacity"]):
     """Radial functions of the neighbours of each species, one species after the other."""
-    if masks[0] is None:
+    if not masks:
         return functions
     return jnp.concatenate([jnp.where(mask[:, None], functions, 0) for mask in masks], 1)
 

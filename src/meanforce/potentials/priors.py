@@ -7,7 +7,7 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from meanforce.graph import Graph, edges, neighbour_species, pair_energy
 from meanforce.potentials import internal
@@ -25,7 +25,7 @@ class HarmonicBond(Potential):
     length: Float[Array, "kinds"]  # nm
     stiffness: Float[Array, "kinds"]  # kJ/(mol nm^2)
 
-    def __init__(self, kinds, *, length: Float[Array, "kinds"], stiffness: Float[Array, "kinds"]):
+    def __init__(self, kinds, *, length: Float[ArrayLike, "kinds"], stiffness: Float[ArrayLike, "kinds"]):
         self.kinds = tuple(tuple(kind) for kind in kinds)
         self.length, self.stiffness = jnp.asarray(length), jnp.asarray(stiffness)
 
@@ -49,7 +49,7 @@ class HarmonicAngle(Potential):
     angle: Float[Array, "kinds"]  # rad
     stiffness: Float[Array, "kinds"]  # kJ/(mol rad^2)
 
-    def __init__(self, kinds, *, angle: Float[Array, "kinds"], stiffness: Float[Array, "kinds"]):
+    def __init__(self, kinds, *, angle: Float[ArrayLike, "kinds"], stiffness: Float[ArrayLike, "kinds"]):
         self.kinds = tuple(tuple(kind) for kind in kinds)
         self.angle, self.stiffness = jnp.asarray(angle), jnp.asarray(stiffness)
 
@@ -73,7 +73,7 @@ class PeriodicDihedral(Potential):
     barrier: Float[Array, "kinds n"]  # kJ/mol: k_n
     phase: Float[Array, "kinds n"]  # rad: phi_n
 
-    def __init__(self, kinds, *, barrier: Float[Array, "kinds n"], phase: Float[Array, "kinds n"]):
+    def __init__(self, kinds, *, barrier: Float[ArrayLike, "kinds n"], phase: Float[ArrayLike, "kinds n"]):
         self.kinds = tuple(tuple(kind) for kind in kinds)
         self.barrier, self.phase = jnp.asarray(barrier), jnp.asarray(phase)
 
@@ -109,9 +109,9 @@ class Repulsion(Potential):
         self,
         types: tuple[str, ...],
         *,
-        height: Float[Array, "pairs"],
-        distance: Float[Array, "pairs"],
-        width: Float[Array, "pairs"],
+        height: Float[ArrayLike, "pairs"],
+        distance: Float[ArrayLike, "pairs"],
+        width: Float[ArrayLike, "pairs"],
         cutoff: float,
     ):
         self.types, self.cutoff = tuple(types), float(cutoff)
@@ -164,8 +164,8 @@ class LennardJones(Potential):
         self,
         types: tuple[str, ...],
         *,
-        sigma: Float[Array, "pairs"],
-        epsilon: Float[Array, "pairs"],
+        sigma: Float[ArrayLike, "pairs"],
+        epsilon: Float[ArrayLike, "pairs"],
         cutoff: float,
         truncation: Truncation = "switched",
         scale14: float = 1.0,
@@ -183,8 +183,8 @@ class LennardJones(Potential):
     def mixed(
         types: tuple[str, ...],
         *,
-        sigma: Float[Array, "types"],
-        epsilon: Float[Array, "types"],
+        sigma: Float[ArrayLike, "types"],
+        epsilon: Float[ArrayLike, "types"],
         cutoff: float,
         truncation: Truncation = "switched",
         scale14: float = 1.0,
@@ -324,7 +324,7 @@ def _of_kind(constants: Float[Array, "kinds ..."], terms: internal.Terms) -> Flo
     return constants.astype(terms.vectors.dtype)[terms.kind]
 
 
-def _check(names: tuple[str, ...], values: tuple[Array, ...], shape: tuple[int, ...]) -> None:
+def _check(names: tuple[str, ...], values: tuple[Array | np.ndarray, ...], shape: tuple[int, ...]) -> None:
     for name, value in zip(names, values, strict=True):
         if value.shape != shape:
             raise ValueError(f"{name} has shape {value.shape}; {shape} is needed, one number for each kind")

@@ -92,7 +92,7 @@ class PairSpline(LinearPotential):
     def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> PairSpline:
         rows = np.asarray(self.coefficients).reshape(-1, self.curve.size)
         known = np.asarray(determined).reshape(rows.shape)
-        return self.with_coefficients(np.concatenate([core(c, d, step) for c, d in zip(rows, known, strict=True)]))
+        return self.with_coefficients(jnp.concatenate([core(c, d, step) for c, d in zip(rows, known, strict=True)]))
 
     def _masks(self, graph: Graph) -> tuple[Float[Array, "beads capacity 1"] | None, ...]:
         """Which edges belong to each pair of species; None where there is but one."""
