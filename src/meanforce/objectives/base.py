@@ -24,7 +24,7 @@ class Equations(NamedTuple):
     gram: Any
     moment: Any
     square: Any
-    count: Any  # type: ignore[assignment]  # tuples have a method of this name
+    count: Any
 
 
 class Objective(Protocol):
