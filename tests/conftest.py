@@ -2,8 +2,9 @@
 
 import warnings
 
-import meanforce.numerics.precision  # noqa: F401  (before any array is made)
 import pytest
+
+import meanforce.numerics.precision  # noqa: F401  (before any array is made)
 
 # Native extensions built against an older NumPy ABI announce it on import; it concerns their authors.
 warnings.filterwarnings("ignore", message="numpy.ndarray size changed")
