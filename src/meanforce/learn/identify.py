@@ -12,6 +12,9 @@ from meanforce.potentials.base import Penalty
 
 #: Eigenvalues of the scaled Gram matrix below this part of the largest are rounding: a design of condition 1e6.
 RANK_TOLERANCE = 1e-12
+#: A basis function with less than this part of the largest diagonal is not sampled: one frame grazes its edge, and
+#: in units in which the data see it the prior would be so stiff that rounding decides.
+TOUCH_TOLERANCE = 1e-20
 
 
 class Identifiability(NamedTuple):
@@ -78,7 +81,7 @@ def identify(
     """
     size = len(gram)
     diagonal = np.diag(gram).copy()
-    unsampled = diagonal <= 1e-30 * max(diagonal.max(initial=0.0), 1e-300)
+    unsampled = diagonal <= TOUCH_TOLERANCE * max(diagonal.max(initial=0.0), 1e-300)
     unit = [1.0 / max(np.trace(p.matrix), 1e-300) for p in penalties]
     prior = penalty_matrix(penalties, unit, size)
     prior_scale = np.sqrt(np.where(np.diag(prior) > 0, np.diag(prior), 1.0))
