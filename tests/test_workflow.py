@@ -115,7 +115,7 @@ def test_training_survives_kills(finished, tmp_path):
     home = tmp_path
     (home / "small.yaml").write_text(RECIPE)
     words = command("train", "small.yaml", "--folder", "kills", "--resume")
-    chance = random.Random(7)
+    chance, quiet = random.Random(7), subprocess.DEVNULL
     started = time.monotonic()
     undisturbed = subprocess.run(words, cwd=home, env=ENVIRONMENT, capture_output=True, check=True)
     assert undisturbed.returncode == 0
@@ -126,7 +126,7 @@ def test_training_survives_kills(finished, tmp_path):
         for name in ("beads.h5", "model.mf", "training.json"):
             if attempt % 5 == 0:
                 (home / "kills" / name).unlink(missing_ok=True)
-        process = subprocess.Popen(words, cwd=home, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(words, cwd=home, env=ENVIRONMENT, stdout=quiet, stderr=quiet)
         try:
             process.wait(timeout=chance.uniform(0.0, length))
         except subprocess.TimeoutExpired:

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from meanforce.data.mapping import Mapping
 
 from meanforce.data.dataset import Dataset
+from meanforce.data.mapping import Mapping
 from meanforce.frames import Frames
 from meanforce.observables import curves
 from meanforce.observables.structure import adf, rdf

@@ -15,6 +15,7 @@ from rich.console import Console
 from meanforce import demo as demonstration
 from meanforce import recipe as recipes
 from meanforce import workflow
+from meanforce.model import Model
 from meanforce.runfolder import RunFolder
 from meanforce.terminal import Bars, summary_table
 
@@ -113,7 +114,7 @@ def inspect(
     if as_json:
         sys.stdout.write(found.to_json() + "\n")
     else:
-        out.print(found)
+        out.print(str(found) if isinstance(found, Model) else found, markup=False)
 
 
 @app.command()

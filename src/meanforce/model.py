@@ -107,6 +107,19 @@ class Model:
             versions=header["versions"],
         )
 
+    def to_json(self) -> str:
+        """The header, for programs: everything but the numbers of the potential."""
+        description, _ = to_header(self.potential)
+        header = {
+            "potential": description, "mapping": self.mapping, "temperature": self.temperature, "units": UNITS,
+            "data": self.data, "notes": self.notes, "versions": self.versions, "beads": len(self.topology),
+            "species": self.topology.types,
+        }  # fmt: skip
+        return json.dumps(header, sort_keys=True)
+
+    def __str__(self) -> str:
+        return self.summary()
+
     def summary(self) -> str:
         """What the model is, in lines for a person."""
         description, arrays = to_header(self.potential)

@@ -13,6 +13,7 @@ import numpy as np
 from meanforce import judgement
 from meanforce.data.dataset import Dataset
 from meanforce.data.inspect import inspect
+from meanforce.data.inspection import Inspection
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.dynamics.barostat import Barostat
@@ -183,7 +184,7 @@ def beads(recipe: Recipe, folder: RunFolder) -> Dataset:
     return Dataset.open(path)
 
 
-def inspect_file(path: Path):
+def inspect_file(path: Path) -> Inspection | Model:
     """What `meanforce inspect` shows of a data set or a model."""
     if not path.exists():
         raise RecipeError(f"{path}: no such file; inspect reads data sets (.h5) and models (.mf)")

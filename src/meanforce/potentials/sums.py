@@ -107,9 +107,9 @@ class LinearSum(LinearPotential):
 class SplinePotential(LinearPotential):
     """Splines for whatever the topology has: pairs, three-body order, bonds, angles, dihedrals.
 
-    The defaults are those that came closest to the structure of water, learned from forces alone: knots as fine
-    as these lower the error of the RDF, while a longer reach of the three-body term or a higher degree do not.
-    Every term can be replaced by one of your own making.
+    The defaults are enough for the structure of water learned from forces alone: finer knots, a longer reach of
+    the three-body term or a higher degree do not change it beyond what another draw of the frames does. Every
+    term can be replaced by one of your own making.
     """
 
     sum: LinearSum
@@ -120,7 +120,7 @@ class SplinePotential(LinearPotential):
         *,
         cutoff: float = 0.9,
         start: float = 0.2,
-        spacing: float = 0.012,
+        spacing: float = 0.02,
         many_body: bool | ThreeBodySpline = True,
         bonds: BondSpline | None = None,
         prior: Potential | None = None,
