@@ -35,9 +35,9 @@ class ThreeBodySpline(LinearPotential):
         self,
         types: tuple[str, ...],
         *,
-        cutoff: float = 0.45,
+        cutoff: float = 0.42,
         start: float = 0.15,
-        radial: int = 6,
+        radial: int = 5,
         degree: int = 4,
         coefficients: Float[Array, "k"] | None = None,
     ):
