@@ -182,7 +182,7 @@ class ContentHash:
     def update(self, frames: Frames) -> None:
         for name, value in arrays(frames).items():
             entry = self._digests.setdefault(name, (value.dtype.name, value.shape[1:], hashlib.sha256()))
-            entry[2].update(np.ascontiguousarray(value))
+            entry[2].update(np.ascontiguousarray(value).data)
 
     def hexdigest(self) -> str:
         parts = [[name, *entry[:2], entry[2].hexdigest()] for name, entry in sorted(self._digests.items())]
