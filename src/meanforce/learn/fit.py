@@ -15,15 +15,12 @@ from meanforce.learn.regression import Normal, Regression, regress, residual_squ
 from meanforce.learn.result import Fit, History, Outcome, Score
 from meanforce.learn.validation import cross_validated, held_out
 from meanforce.model import Model
-from meanforce.objectives.base import Objective
-from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.objectives.base import Objective, Quadratic
 from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.sums import Sum
 from meanforce.topology import Topology
 from meanforce.units import KB
 
-_QUADRATIC = (ForceMatching, PressureMatching)
-Matching = ForceMatching | PressureMatching
 #: A coefficient that owes less than this to the data counts as not determined by them.
 _DETERMINED = 0.5
 #: The core rises by at least this much, in kT, from one coefficient to the next.
@@ -97,16 +94,16 @@ def _start(potential: Potential | Model) -> tuple[Potential, Model | None]:
 
 def _accepted(
     potential: Potential, objectives: list[Objective], regularisation: Regularisation, blocks: int
-) -> tuple[LinearPotential, list[Matching]]:
+) -> tuple[LinearPotential, list[Quadratic]]:
     """What the closed form can do; everything else is refused before the data are read."""
     if not objectives:
         raise ValueError("fit needs at least one objective, such as mf.ForceMatching(data)")
-    names = ", ".join(cls.__name__ for cls in _QUADRATIC)
-    accepted: list[Matching] = []
+    accepted: list[Quadratic] = []
     for objective in objectives:
-        if not isinstance(objective, _QUADRATIC):
+        if not isinstance(objective, Quadratic):
             raise ValueError(
-                f"fit: {type(objective).__name__} is no quadratic objective; this release fits {names} in closed form"
+                f"fit: {type(objective).__name__} is no quadratic objective (see meanforce.objectives.base.Quadratic); "
+                "this release fits least squares, such as ForceMatching and PressureMatching, in closed form"
             )
         accepted.append(objective)
     if not isinstance(potential, LinearPotential):
@@ -126,7 +123,7 @@ def _accepted(
     return potential, accepted
 
 
-def _common_topology(objectives: list[Matching]) -> Topology:
+def _common_topology(objectives: list[Quadratic]) -> Topology:
     first = objectives[0].data.topology
     for objective in objectives[1:]:
         if objective.data.topology.types != first.types:
@@ -143,7 +140,7 @@ def _with_core(potential: LinearPotential, regression: Regression, temperatures:
     return potential.with_core(regression.determined > _DETERMINED, _CORE_STEP * KB * kelvin)
 
 
-def _score(objective: Matching, normal: Normal, regression: Regression, at: int, squares: np.ndarray) -> Score:
+def _score(objective: Quadratic, normal: Normal, regression: Regression, at: int, squares: np.ndarray) -> Score:
     total = normal.total
     mean = float(np.average(squares, weights=normal.blocks.count[: len(squares)]))
     error = float(np.std(squares, ddof=1) / np.sqrt(len(squares))) if len(squares) > 1 else float("nan")
@@ -159,7 +156,7 @@ def _score(objective: Matching, normal: Normal, regression: Regression, at: int,
     )
 
 
-def _notes(objectives: list[Matching], temperatures: list[float]) -> tuple[str, ...]:
+def _notes(objectives: list[Quadratic], temperatures: list[float]) -> tuple[str, ...]:
     names = " + ".join(type(o).__name__ + ("" if o.weight == 1 else f" x {o.weight:g}") for o in objectives)
     notes = [f"closed form: {names}"]
     if len(temperatures) > 1:

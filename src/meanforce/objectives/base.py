@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -47,6 +47,7 @@ class Objective(Protocol):
         """Refuses by name, before the work starts, what this objective cannot do."""
 
 
+@runtime_checkable
 class Quadratic(Objective, Protocol):
     """Least squares in the coefficients of a linear potential: opens the closed form."""
 
