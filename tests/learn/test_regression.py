@@ -210,3 +210,17 @@ def test_uneven_noise_has_uneven_errors():
     spread = np.sqrt(np.mean(np.square(z), axis=0))
     assert np.all((spread > 0.65) & (spread < 1.45))
     assert np.mean(errors, axis=0)[4] < 0.6 * np.mean(errors, axis=0)[0]
+
+
+def test_a_function_that_a_frame_only_grazes_does_not_spoil_the_others():
+    """Its curvature penalty, in units in which the data see it, would leave the rest to rounding."""
+    random = np.random.default_rng(5)
+    x = random.standard_normal((2000, 8))
+    x[:, 7] = 0.0
+    x[0, 7] = 1e-13
+    c = random.standard_normal(8)
+    labels = x @ c + 0.1 * random.standard_normal(2000)
+    second = np.diff(np.eye(8), 2, axis=0)
+    found = regress([normal_of(x, labels)], [Penalty("curve", 0, second.T @ second + 1e-6 * np.eye(8))], names(8))
+    assert np.abs(found.coefficients[:7] - c[:7]).max() < 0.02
+    assert found.identifiability.unsampled == (names(8)[7],)

@@ -12,8 +12,8 @@ from meanforce.potentials.base import Penalty
 
 #: Eigenvalues of the scaled Gram matrix below this part of the largest are rounding: a design of condition 1e6.
 RANK_TOLERANCE = 1e-12
-#: A basis function with less than this part of the largest diagonal is not sampled: one frame grazes its edge, and
-#: in units in which the data see it the prior would be so stiff that rounding decides.
+#: A basis function with less than this part of the largest diagonal of its own term is not sampled: one frame grazes
+#: its edge, and in units in which the data see it the prior would be so stiff that rounding decides.
 TOUCH_TOLERANCE = 1e-20
 
 
@@ -81,7 +81,7 @@ def identify(
     """
     size = len(gram)
     diagonal = np.diag(gram).copy()
-    unsampled = diagonal <= TOUCH_TOLERANCE * max(diagonal.max(initial=0.0), 1e-300)
+    unsampled = _unsampled(diagonal, penalties)
     unit = [1.0 / max(np.trace(p.matrix), 1e-300) for p in penalties]
     prior = penalty_matrix(penalties, unit, size)
     prior_scale = np.sqrt(np.where(np.diag(prior) > 0, np.diag(prior), 1.0))
@@ -101,6 +101,15 @@ def identify(
         combinations=tuple(_leading(direction, names) for direction in moving.T),
     )
     return Basis(transform, int(seen.sum())), report
+
+
+def _unsampled(diagonal: Float[np.ndarray, "k"], penalties: Sequence[Penalty]) -> np.ndarray:
+    """Basis functions that no frame touches; terms may be of very different size, functions of one term are not."""
+    least = np.full(len(diagonal), 1e-30 * max(diagonal.max(initial=0.0), 1e-300))
+    for penalty in penalties:
+        run = slice(penalty.start, penalty.start + len(penalty.matrix))
+        least[run] = np.maximum(least[run], TOUCH_TOLERANCE * diagonal[run].max(initial=0.0))
+    return diagonal <= least
 
 
 def _held(blind: Float[np.ndarray, "k n"], form: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "n m"]:
