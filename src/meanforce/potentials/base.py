@@ -28,6 +28,13 @@ class Potential(eqx.Module):
         return frame_sum(graph, self.energies(graph))
 
 
+class NetworkPotential(Potential):
+    """A potential whose floating-point arrays are weights: a fit by gradient moves them.
+
+    Under a sum it learns what the priors beside it leave: those are no networks and stay as they are.
+    """
+
+
 class Design(NamedTuple):
     """Rows of a linear model: each basis function with its derivatives, for every label at once.
 
