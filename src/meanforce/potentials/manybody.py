@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from meanforce.graph import Graph, edges, neighbour_species
 from meanforce.numerics.harmonics import degrees, harmonic_gradients, harmonics
 from meanforce.potentials.base import Design, LinearPotential, Penalty, check_size, frame_rows
+from meanforce.potentials.triplets import Basis, bump_slopes, bumps, masked, triplet_energies
 
 
 class ThreeBodySpline(LinearPotential):
@@ -68,20 +69,18 @@ class ThreeBodySpline(LinearPotential):
         """Distance of the knots in nm: a cubic B-spline spans four intervals."""
         return (self.cutoff - self.start) / (self.radial + 3)
 
+    @property
+    def basis(self) -> Basis:
+        return Basis(self.start, self.spacing, self.radial, self.degree)
+
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
-        near = edges(graph, self.cutoff)
-        distance = jnp.sqrt(near.squared)
-        radial = _masked(self._neighbour_masks(graph), _bumps(self, distance))
-        angular = harmonics(near.x / distance, near.y / distance, near.z / distance, self.degree)
-        moments = jnp.einsum("ipj,imj->ipm", radial, angular)
-        products = jnp.einsum("ipj,iqj->ipq", radial, radial)
-        matrices = self._matrices().astype(moments.dtype)
-        energies = jnp.zeros(moments.shape[:1], moments.dtype)
-        for centre, matrix in enumerate(matrices):
-            triplets = (moments * jnp.einsum("mpq,iqm->ipm", matrix[degrees(self.degree)], moments)).sum((1, 2))
-            term = triplets - (matrix.sum(0) * products).sum((1, 2))  # j = k is no triplet
-            energies += term if len(matrices) == 1 else jnp.where(graph.species == centre, term, 0)
-        return energies
+        x, y, z, _ = (component.T for component in edges(graph, self.cutoff))
+        masks = tuple(mask.T for mask in self._neighbour_masks(graph))
+        x, y, z = jax.lax.optimization_barrier((x, y, z))
+        matrices = jnp.moveaxis(self._matrices().astype(x.dtype), 0, -1)
+        if len(self.types) > 1:
+            matrices = matrices[..., graph.species]
+        return triplet_energies(self.basis, matrices, masks, x, y, z)
 
     def design(self, graph: Graph) -> Design:
         local = self._local(graph)
@@ -140,12 +139,12 @@ class ThreeBodySpline(LinearPotential):
         distance = jnp.sqrt(near.squared)
         unit = (near.x / distance, near.y / distance, near.z / distance)
         masks = self._neighbour_masks(graph)
-        value, slope = _bumps(self, distance), _bump_slopes(self, distance)
-        radial = _masked(masks, value)
+        value, slope = bumps(self.basis, distance), bump_slopes(self.basis, distance)
+        radial = masked(masks, value)
         angular = harmonics(*unit, self.degree)
         return _Local(
             graph.within(self.cutoff).index, masks, unit, distance, value, slope, value / distance[:, None], radial,
-            _masked(masks, slope * distance[:, None]), angular, jnp.einsum("ipj,imj->ipm", radial, angular),
+            masked(masks, slope * distance[:, None]), angular, jnp.einsum("ipj,imj->ipm", radial, angular),
         )  # fmt: skip
 
     def _frame_rows(self, graph: Graph, values: Float[Array, "beads channels channels degrees"]):
@@ -224,36 +223,11 @@ def _parts(degree: int) -> list[slice]:
     return [slice(n**2, (n + 1) ** 2) for n in range(degree + 1)]
 
 
-def _bumps(term: ThreeBodySpline, distance: Float[Array, "beads capacity"]) -> Float[Array, "beads radial capacity"]:
-    """Cubic B-splines at all knots: as differences of cut cubes, without a search for the interval."""
-    u = jnp.abs(_knots_from(term, distance))
-    return (jnp.maximum(2 - u, 0) ** 3 - 4 * jnp.maximum(1 - u, 0) ** 3) / 6
-
-
-def _bump_slopes(term: ThreeBodySpline, distance: Float[Array, "beads capacity"]):
-    t = _knots_from(term, distance)
-    u = jnp.abs(t)
-    return jnp.sign(t) * (4 * jnp.maximum(1 - u, 0) ** 2 - jnp.maximum(2 - u, 0) ** 2) / (2 * term.spacing)
-
-
-def _knots_from(term: ThreeBodySpline, distance):
-    """Distance from the middle of each radial function, in knots."""
-    middle = jnp.arange(2, term.radial + 2, dtype=distance.dtype)
-    return (distance[:, None] - term.start) / term.spacing - middle[:, None]
-
-
 def _bump_overlap(radial: int) -> np.ndarray:
     """Integrals of products of two B-splines, in knots."""
     band = np.array([151 / 315, 397 / 1680, 1 / 42, 1 / 5040])
     apart = np.abs(np.subtract.outer(np.arange(radial), np.arange(radial)))
     return np.where(apart < 4, band[np.minimum(apart, 3)], 0.0)
-
-
-def _masked(masks: tuple[Array, ...], functions: Float[Array, "beads radial capacity"]):
-    """Radial functions of the neighbours of each species, one species after the other."""
-    if not masks:
-        return functions
-    return jnp.concatenate([jnp.where(mask[:, None], functions, 0) for mask in masks], 1)
 
 
 def _by_degree(left: Float[Array, "beads channels m"], right: Float[Array, "beads channels m"], degree: int):
