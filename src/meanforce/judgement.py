@@ -21,6 +21,7 @@ from meanforce.observables.bonded import angle_distribution, bond_distribution, 
 from meanforce.observables.mechanical import pressure
 from meanforce.observables.overlap import free_energy, free_energy_distributions
 from meanforce.observables.structure import adf, rdf
+from meanforce.observables.surface import free_energy_surface
 from meanforce.recipe import Recipe
 from meanforce.report import verdicts
 from meanforce.report.energies import Overlap, energies
@@ -30,6 +31,7 @@ from meanforce.report.provenance import recipe as recipe_section
 from meanforce.report.quantities import Pair, quantities
 from meanforce.report.sections import Report, Section
 from meanforce.report.structure import Comparison, Kind, structure
+from meanforce.report.surfaces import surfaces
 
 
 class Case(NamedTuple):
@@ -59,6 +61,7 @@ def report(evidence: Evidence) -> Report:
     state = first.ensemble.state
     sections = (
         structure(comparisons(evidence)),
+        *_surfaces(evidence),
         _forces(evidence),
         _energies(evidence),
         *_thermodynamics(evidence),
@@ -121,6 +124,14 @@ def bond_span(evidence: Evidence, kind: tuple[str, ...]) -> tuple[float, float]:
     sources: list[Dataset | Ensemble] = [evidence.data, *(case.ensemble for case in evidence.cases)]
     axes = [bond_distribution(source, kind).axis for source in sources]
     return min(a[0] for a in axes) - 0.005, max(a[-1] for a in axes) + 0.005
+
+
+def _surfaces(evidence: Evidence) -> list[Section]:
+    asked = evidence.recipe.validate_.surface
+    if asked is None:
+        return []
+    models = [(case.name, free_energy_surface(case.ensemble, *asked)) for case in evidence.cases]
+    return [surfaces(free_energy_surface(evidence.data, *asked), models)]
 
 
 def _forces(evidence: Evidence) -> Section:

@@ -30,6 +30,7 @@ class Options(BaseModel):
 
 
 Positive = Annotated[float, Field(gt=0)]
+Quadruple = tuple[int, int, int, int]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda p: p if isinstance(p, list | tuple) else (p,))]
 
 
@@ -94,6 +95,9 @@ class Simulate(Options):
 class Validate(Options):
     adf_cutoff: Positive | None = Field(None, description="nm, first shell of the angles; without it: no angles")
     curves: Path | None = Field(None, description="json of curves of a longer reference run, instead of the data's own")
+    surface: tuple[Quadruple, Quadruple] | None = Field(
+        None, description="two dihedrals of four bead numbers each, from 0: their free-energy surface is judged"
+    )
     pair_only: bool = Field(False, description="also fit and sample a potential of pairs alone, shown beside")
 
 

@@ -12,6 +12,7 @@ from meanforce.observables.mechanical import Pressure, pressure
 from meanforce.observables.overlap import FreeEnergy, free_energy, free_energy_distributions
 from meanforce.observables.samples import Samples, measure, samples_of, values
 from meanforce.observables.structure import AngularDistribution, RadialDistribution, adf, coordination, rdf
+from meanforce.observables.surface import DihedralSurface, Surface, SurfaceError, free_energy_surface, surface_error
 from meanforce.observables.thermodynamic import Density, Energy, HeatCapacity, density, energy, heat_capacity
 from meanforce.observables.transport import Diffusion, MeanSquareDisplacement, diffusion, msd, yeh_hummer
 
@@ -21,6 +22,7 @@ __all__ = [
     "Curve",
     "Density",
     "Diffusion",
+    "DihedralSurface",
     "Energy",
     "FreeEnergy",
     "HeatCapacity",
@@ -31,6 +33,8 @@ __all__ = [
     "Samples",
     "Scalar",
     "StructureError",
+    "Surface",
+    "SurfaceError",
     "adf",
     "adf_error",
     "angle_distribution",
@@ -43,6 +47,7 @@ __all__ = [
     "first_peak",
     "free_energy",
     "free_energy_distributions",
+    "free_energy_surface",
     "heat_capacity",
     "measure",
     "msd",
@@ -51,6 +56,7 @@ __all__ = [
     "rdf_error",
     "samples_of",
     "structure_error",
+    "surface_error",
     "values",
     "yeh_hummer",
 ]

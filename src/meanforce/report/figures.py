@@ -105,6 +105,29 @@ def trace(series: Sequence[Series], title: str, caption: str) -> Figure:
     return Figure(title, description, caption, svg)
 
 
+def maps(panels: Sequence[tuple[str, np.ndarray]], axis: np.ndarray, labels: tuple[str, str], title: str,
+         caption: str) -> Figure:  # fmt: skip
+    """Free-energy surfaces side by side, in kT above their minima: darker where they are lower."""
+    levels = np.arange(0.0, 7.0)
+    shades = [(STAND_INS["model"], 0.92 - 0.15 * k) for k in range(len(levels) - 1)]
+    with _canvas(width=3.1 * len(panels) + 0.9, height=3.7) as figure:
+        plots = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for plot, (name, surface) in zip(plots, panels, strict=True):
+            drawn = plot.contourf(axis, axis, np.minimum(surface, 99.0).T, levels=levels, colors=shades)
+            drawn.set_gid("data surface")
+            plot.contour(axis, axis, np.minimum(surface, 99.0).T, levels=levels[1:], colors=STAND_INS["ink"],
+                         linewidths=0.4)  # fmt: skip
+            plot.set(title=name, xlabel=labels[0], aspect="equal", xlim=(-np.pi, np.pi), ylim=(-np.pi, np.pi))
+            plot.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
+        plots[0].set_yticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
+        plots[0].set_ylabel(labels[1])
+        scale = figure.colorbar(drawn, ax=list(plots), shrink=0.8, pad=0.02)
+        scale.set_label("free energy / kT")
+        description = "; ".join(f"{name}: lowest at {_lowest(surface, axis)}" for name, surface in panels)
+        svg = _svg(figure, title, description)
+    return Figure(title, description, caption, svg)
+
+
 def parity(
     predictions: np.ndarray, labels: np.ndarray, title: str, caption: str, *, axes_labels: tuple[str, str]
 ) -> Figure:
@@ -154,6 +177,11 @@ def _legend(drawing, axes) -> None:
 def _headroom(axes) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.04 * (high - low))
+
+
+def _lowest(surface: np.ndarray, axis: np.ndarray) -> str:
+    row, column = np.unravel_index(int(np.argmin(surface)), surface.shape)
+    return f"{axis[row]:.2f}, {axis[column]:.2f} rad"
 
 
 def _smoothed(counts: np.ndarray) -> np.ndarray:

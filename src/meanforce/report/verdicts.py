@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from meanforce.observables.base import Scalar
 from meanforce.observables.compare import StructureError
 from meanforce.observables.rounding import number, with_error
+from meanforce.observables.surface import SurfaceError
 from meanforce.report.sections import Outcome, Verdict
 
 
@@ -50,6 +51,8 @@ class Rule:
 RDF = Rule("radial distribution function, mean-square error", effect=5e-4, k=2.0)
 ADF = Rule("angular distribution function, mean-square error", effect=5e-4, k=2.0)
 BONDED = Rule("bonded distribution, relative mean-square error", effect=1e-2, k=2.0)
+SURFACE = Rule("free-energy surface, root-mean-square difference where the atoms lie within 4 kT", effect=0.5, k=2.0,
+               unit="kT")  # fmt: skip
 PEAK_HEIGHT = Rule("height of the first peak", effect=0.03, k=2.0, relative=True)
 PEAK_POSITION = Rule("position of the first peak", effect=0.005, k=2.0, unit="nm")
 FORCE = Rule("held-out force error above the noise floor", effect=0.05, k=2.0, relative=True)
@@ -81,6 +84,19 @@ def judge_structure(rule: Rule, error: StructureError, name: str = "", observabl
     finding = (
         f"mean-square error {number(error.mean_square, 2)}, of which noise {number(error.noise, 2)}; "
         f"beyond noise {with_error(error.excess, error.error)}"
+    )
+    return Verdict(observable or rule.observable, outcome, finding, str(rule), name)
+
+
+def judge_surface(rule: Rule, error: SurfaceError, name: str = "", observable: str = "") -> Verdict:
+    """Judges two free-energy surfaces. What the model never visited is a difference, however large the rest's error."""
+    outcome = rule.outcome(error.rms, error.rms_error)
+    if error.unseen > 0 and outcome == "agrees":
+        outcome = "not resolved"
+    finding = (
+        f"{with_error(error.rms, error.rms_error)} kT beyond noise; {number(100 * error.within_half, 3)} % of the bins "
+        f"within 0.5 kT and two errors, {number(100 * error.unseen, 2)} % never visited; density: mean-square error "
+        f"{number(error.density.mean_square, 2)} rad⁻⁴, of which noise {number(error.density.noise, 2)}"
     )
     return Verdict(observable or rule.observable, outcome, finding, str(rule), name)
 
