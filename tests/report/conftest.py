@@ -6,10 +6,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from example_curves import adf, curve, rdf
+from example_curves import adf, curve, rdf, surface
 
 from meanforce.observables.base import Scalar
-from meanforce.report import energies, forces, page, provenance, quantities, structure, verdicts
+from meanforce.report import energies, forces, page, provenance, quantities, structure, surfaces, verdicts
 from meanforce.report.sections import Report
 
 QUIET = [
@@ -43,6 +43,7 @@ def report():
     overlap = energies.Overlap("spline model", mean, mean, spread, spread)
     sections = (
         structure.structure(compared),
+        surfaces.surfaces(surface(rng), [("spline model", surface(rng))]),
         forces.forces(held, floor=(144.0, 150.0)),
         energies.energies([overlap]),
         quantities.quantities([pressure]),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from meanforce.observables.base import Curve
+from meanforce.observables.surface import Surface
 
 
 def curve(name, axis, value, noise, rng, labels, blocks=20):
@@ -20,3 +21,14 @@ def adf(rng, tilt=0.0, noise=0.004):
     theta = (np.arange(90) + 0.5) * np.pi / 90
     p = np.sin(theta) / 2 * (1 + tilt * np.cos(theta))
     return curve("ADF W–W–W, cut-off 0.37 nm", theta, p, noise, rng, ("angle / rad", "probability density / rad⁻¹"))
+
+
+def surface(rng, bins=60, blocks=20):
+    """Two basins, seen through a finite number of frames in each block."""
+    axis = -np.pi + (np.arange(bins) + 0.5) * 2 * np.pi / bins
+    well = lambda a, b: np.exp(3 * np.cos(axis[:, None] - a) + 2 * np.cos(axis - b))
+    density = well(-1.4, 2.5) + 0.5 * well(-1.2, -0.5) + 0.02 * well(1.0, 0.8)
+    cell = (2 * np.pi / bins) ** 2
+    share = density / density.sum()
+    rows = rng.multinomial(5000, share.ravel(), blocks).reshape(blocks, bins, bins) / (5000 * cell)
+    return Surface("free-energy surface", rows.mean(0), rows.std(0, ddof=1) / np.sqrt(blocks), rows)

@@ -8,6 +8,7 @@ from example_curves import adf, rdf
 
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.compare import StructureError
+from meanforce.observables.surface import SurfaceError
 from meanforce.report import verdicts
 from meanforce.report.structure import Comparison, structure
 
@@ -41,6 +42,19 @@ def test_structure_errors(rule):
     assert outcome(2.0 * rule.effect, 0.1 * rule.effect) == "differs"
     assert outcome(0.5 * rule.effect, 0.5 * rule.effect) == "not resolved"
     assert outcome(-3.0 * rule.effect, 0.6 * rule.effect) == "not resolved", "noise can not buy agreement"
+
+
+def test_surfaces():
+    effect = verdicts.SURFACE.effect
+
+    def outcome(rms, error, unseen=0.0):
+        found = SurfaceError(StructureError(1e-3, 1e-3, 1e-3), rms, error, 0.9, unseen)
+        return verdicts.judge_surface(verdicts.SURFACE, found).outcome
+
+    assert outcome(0.5 * effect, 0.1 * effect) == "agrees"
+    assert outcome(2.0 * effect, 0.1 * effect) == "differs"
+    assert outcome(0.9 * effect, 0.1 * effect) == "not resolved"
+    assert outcome(0.5 * effect, 0.1 * effect, unseen=0.01) == "not resolved", "what is missing is no agreement"
 
 
 def test_forces_against_the_floor():
