@@ -133,29 +133,29 @@ def surface_error(surface: Surface, reference: Surface, *, within: float = WITHI
         )
     sampled = reference.free_energy <= within
     seen = sampled & (surface.density > 0)
-    difference = np.log(reference.density[seen]) - np.log(surface.density[seen])
-    noise = np.hypot(surface.free_energy_error[seen], reference.free_energy_error[seen])
-    square = np.mean(difference**2) - np.mean(noise**2) if seen.any() else np.nan
-    rms = float(np.sqrt(max(square, 0.0))) if np.isfinite(square) else np.nan
-    error = _rms_error(surface, reference, seen, difference, max(rms, 1e-12)) if seen.any() else np.nan
+    if not seen.any():
+        return SurfaceError(structure_error(_flat(surface), _flat(reference)), np.nan, np.nan, 0.0, 1.0)
+    ours, theirs = _logarithm(surface, seen), _logarithm(reference, seen)
+    apart = structure_error(ours, theirs)
+    square = max(apart.excess, 0.0)
+    near = np.abs(ours.value - theirs.value) <= 0.5 + 2 * np.hypot(ours.error, theirs.error)
     return SurfaceError(
         structure_error(_flat(surface), _flat(reference)),
-        rms,
-        error,
-        float(np.sum(np.abs(difference) <= 0.5 + 2 * noise) / sampled.sum()),
+        float(np.sqrt(square)),
+        float(np.sqrt(square + apart.error) - np.sqrt(square)),
+        float(near.sum() / sampled.sum()),
         float(1 - seen.sum() / sampled.sum()),
     )
 
 
-def _rms_error(surface: Surface, reference: Surface, seen, difference, rms: float) -> float:
-    """From the scatter of the block means along the difference, as for curves."""
-    slope = 2 * difference / len(difference)
-    variance = 0.0
-    for one in (surface, reference):
-        if len(one.blocks) > 1:
-            projected = (one.blocks[:, seen] / one.density[seen]) @ slope
-            variance += projected.var(ddof=1) / len(projected)
-    return float(np.sqrt(variance) / (2 * rms))
+def _logarithm(surface: Surface, seen: np.ndarray) -> Curve:
+    """-ln of the density in the bins that were seen, its blocks to first order."""
+    density = surface.density[seen]
+    value = -np.log(density)
+    return Curve(
+        surface.name, np.arange(float(len(value))), value, surface.error[seen] / density, "bin", "kT",
+        value - (surface.blocks[:, seen] - density) / density,
+    )  # fmt: skip
 
 
 def _flat(surface: Surface) -> Curve:
