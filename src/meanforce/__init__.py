@@ -12,6 +12,7 @@ from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.learn.fit import fit
+from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.sums import SplinePotential, Sum
@@ -36,6 +37,7 @@ __all__ = [
     "State",
     "Sum",
     "Topology",
+    "Training",
     "fit",
     "inspect",
     "observables",

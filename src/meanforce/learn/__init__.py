@@ -1,8 +1,11 @@
 """Learning: one verb, `fit`, and priors read from the data."""
 
+from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.fit import fit
 from meanforce.learn.posterior import Posterior
 from meanforce.learn.priors import priors
-from meanforce.learn.result import Fit, History, Outcome, Score
+from meanforce.learn.result import Fit, History, Outcome
+from meanforce.learn.score import Score
+from meanforce.learn.training import Training
 
-__all__ = ["Fit", "History", "Outcome", "Posterior", "Score", "fit", "priors"]
+__all__ = ["Fit", "History", "Outcome", "Posterior", "Score", "Training", "TrainingHistory", "fit", "priors"]

@@ -43,7 +43,7 @@ def normal_equations(
     """
     found: dict[int, Normal] = {}
     energy = np.zeros((potential.coefficients.shape[0],) * 2)
-    groups = _groups(objectives)
+    groups = by_data(objectives)
     for number, (data, members) in enumerate(groups):
         share = None if progress is None else lambda part, at=number: progress((at + part) / len(groups))
         sums, edges = _accumulate(potential, data, members, blocks, share)
@@ -55,7 +55,7 @@ def normal_equations(
     return [found[id(objective)] for objective in objectives], energy
 
 
-def _groups(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadratic]]]:
+def by_data(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadratic]]]:
     groups: list[tuple[Dataset, list[Quadratic]]] = []
     for objective in objectives:
         for data, members in groups:
@@ -72,7 +72,7 @@ def _accumulate(
 ) -> tuple[list[tuple[Equations, ...]], Int[np.ndarray, "edges"]]:
     """For each block the equations of the objectives and, last, the sums of the energy's basis functions."""
     edges, batch = _lengths(data, potential.coefficients.shape[0], blocks)
-    weights = _weights(data)
+    weights = frame_weights(data)
     order = np.concatenate(data.runs())
     rows = tuple(type(objective).rows for objective in objectives)
     sums: dict[int, tuple[Equations, ...]] = {}
@@ -112,7 +112,7 @@ def _batches(data: Dataset, order: np.ndarray, edges: np.ndarray, batch: int) ->
         yield from data.batches(batch, order[first:last])
 
 
-def _weights(data: Dataset) -> Float[np.ndarray, "frames"]:
+def frame_weights(data: Dataset) -> Float[np.ndarray, "frames"]:
     """Weights of the frames with mean one."""
     weights = data.column("weights")
     if weights is None:
@@ -140,7 +140,7 @@ def _equations(
     weights: Float[Array | np.ndarray, "frames"],
 ) -> tuple[Equations, ...]:
     design = potential.design(graph)
-    fixed = None if potential.fixed is None else _as_design(potential.fixed, graph)
+    fixed = None if potential.fixed is None else as_design(potential.fixed, graph)
     found = []
     for read, values in zip(rows, labels, strict=True):
         matrix = read(design)
@@ -154,7 +154,7 @@ def _equations(
     return tuple(found)
 
 
-def _as_design(potential: Potential, graph: Graph) -> Design:
+def as_design(potential: Potential, graph: Graph) -> Design:
     """A potential that is not fitted as a design of one column."""
     known = derivatives(potential, graph)
     return Design(known.energy[:, None], known.forces[:, :, None], known.virial[:, None])

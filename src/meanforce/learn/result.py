@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.identify import Identifiability
 from meanforce.learn.posterior import Posterior
 from meanforce.learn.regression import Step
+from meanforce.learn.score import Score
 from meanforce.model import Model
 
 
@@ -23,42 +25,27 @@ class Outcome(enum.Enum):
         "The regularisation did not settle in the steps allowed: the evidence hardly depends on it, or there are "
         "too few labels. The coefficients are those of the last step; compare regularisation='cross-validation'."
     )
+    TRAINED = "Trained to the last epoch. The weights are those of the smallest held-out error."
+    STOPPED = "Trained until the held-out error fell no more. The weights are those of its smallest value."
+    NOT_FINITE = (
+        "A loss or a gradient was not finite and the training ended there: see history.message for the step. The "
+        "weights are those of the smallest held-out error before; look at the frames named, or lower learning_rate."
+    )
+    DIVERGED = (
+        "The held-out error stayed far above its smallest value and the training ended: see history.message. The "
+        "weights are those of the smallest held-out error; lower learning_rate or gradient_clip."
+    )
 
     def __str__(self) -> str:
         return self.value
 
     @property
     def ok(self) -> bool:
-        return self is not Outcome.UNSETTLED
-
-
-class Score(NamedTuple):
-    """Root-mean-square errors of one objective's labels, in its unit.
-
-    `held_out` is measured on blocks of frames that the coefficients did not see; `noise` is the estimated
-    scatter of the labels about their conditional mean, together with what the basis cannot represent. No model
-    of the same beads can be expected to reach less than the irreducible part of it: a held-out error close
-    to `noise` says that more data would not help, not that the model is good or bad.
-    """
-
-    name: str
-    unit: str
-    labels: float  # of a model that says zero
-    training: float
-    held_out: float
-    held_out_error: float  # standard error over blocks
-    noise: float
-    inefficiency: float  # how many labels are worth one independent label
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name}: held-out error {self.held_out:.4g} +- {self.held_out_error:.2g} {self.unit}, noise "
-            f"{self.noise:.4g}, training {self.training:.4g}, labels themselves {self.labels:.4g}"
-        )
+        return self not in (Outcome.UNSETTLED, Outcome.NOT_FINITE, Outcome.DIVERGED)
 
 
 class History(NamedTuple):
-    """What was measured on the way to a model."""
+    """What was measured on the way to a model in closed form."""
 
     steps: tuple[Step, ...]
     scores: tuple[Score, ...]
@@ -73,9 +60,12 @@ class History(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A fitted model with its outcome, its history and the posterior of its coefficients."""
+    """A fitted model with its outcome, its history and what the data leave open.
+
+    The posterior is that of the coefficients in closed form, and None for a network.
+    """
 
     model: Model
     outcome: Outcome
-    history: History
-    posterior: Posterior
+    history: History | TrainingHistory
+    posterior: Posterior | None

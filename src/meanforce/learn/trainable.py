@@ -1,0 +1,79 @@
+"""What a gradient moves: the weights of networks and the coefficients of linear terms. Priors stay as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential
+
+T = TypeVar("T")
+
+
+class Parts(NamedTuple):
+    """A potential taken apart; each part has the structure of the whole, with None for what is elsewhere."""
+
+    learned: Any  # arrays that are trained
+    fixed: Any  # arrays that are not
+    rest: Any  # what is no array
+
+    def whole(self) -> Potential:
+        return eqx.combine(self.learned, self.fixed, self.rest)
+
+
+def holds_network(potential: Potential) -> bool:
+    """Whether some term is learned by gradient."""
+    is_network = lambda node: isinstance(node, NetworkPotential)
+    return any(map(is_network, jax.tree.leaves(potential, is_leaf=is_network)))
+
+
+def parts(potential: Potential) -> Parts:
+    """The potential's trained arrays, its other arrays, and the rest."""
+    learned, others = eqx.partition(potential, _mask(potential))
+    return Parts(learned, *eqx.partition(others, _is_array))
+
+
+def in_precision(tree: T, dtype: np.dtype) -> T:
+    """Floating-point arrays in another precision."""
+    cast = lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf
+    return jax.tree.map(cast, tree)
+
+
+def with_learned(potential: Potential, learned: Any) -> Potential:
+    """The potential with trained arrays put in, each in the precision it had.
+
+    Numbers of single precision are numbers of double precision: nothing is lost, and the model can be evaluated
+    in either. What was not trained keeps every bit.
+    """
+    old, others = eqx.partition(potential, _mask(potential))
+    return eqx.combine(jax.tree.map(lambda new, was: jnp.asarray(new, was.dtype), learned, old), others)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray)
+
+
+def _mask(potential: Potential) -> Any:
+    """True for every leaf that is trained."""
+
+    def mask(node):
+        if isinstance(node, NetworkPotential):
+            return jax.tree.map(eqx.is_inexact_array, node)
+        if _has_coefficients(node):
+            nothing = jax.tree.map(lambda _: False, node)
+            return eqx.tree_at(lambda term: term.coefficients, nothing, True)
+        return False
+
+    return jax.tree.map(
+        mask, potential, is_leaf=lambda node: isinstance(node, NetworkPotential) or _has_coefficients(node)
+    )
+
+
+def _has_coefficients(node: Any) -> bool:
+    """Linear terms proper; sums of them have coefficients only by their terms."""
+    return isinstance(node, LinearPotential) and "coefficients" in {f.name for f in dataclasses.fields(node)}

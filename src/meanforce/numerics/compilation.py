@@ -1,0 +1,68 @@
+"""Compiled programs are kept between sessions: a network takes longer to compile than to try.
+
+They lie in the user's cache folder. `MEANFORCE_CACHE` names another folder, or is "off"; JAX's own setting
+(`JAX_COMPILATION_CACHE_DIR`) goes first. Where the folder cannot be written, nothing is kept and nothing fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import jax
+import jaxlib
+from jax.experimental.compilation_cache import compilation_cache
+
+VARIABLE = "MEANFORCE_CACHE"
+_OFF = ("", "0", "off", "no", "none")
+
+
+def keep() -> Path | None:
+    """Turns the cache on and returns its folder; None where there is none."""
+    if jax.config.jax_compilation_cache_dir is not None:
+        return Path(jax.config.jax_compilation_cache_dir)
+    folder = _folder()
+    if folder is None or not _writable(folder):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()  # or what was compiled before this would have settled that there is none
+    return folder
+
+
+def _folder() -> Path | None:
+    """One folder for each version of the compiler and each kind of processor."""
+    asked = os.environ.get(VARIABLE)
+    if asked is not None and asked.strip().lower() in _OFF:
+        return None
+    home = Path(asked) if asked else _user_cache() / "meanforce"
+    return home / "compiled" / f"{jaxlib.__version__}-{_processor()}"
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _processor() -> str:
+    """What the processor can do: programs for one do not run on another, and homes are shared between machines."""
+    told = [platform.machine(), platform.system(), platform.processor()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        told += sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+    except OSError:  # no Linux
+        pass
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
