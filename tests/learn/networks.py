@@ -11,12 +11,14 @@ from meanforce.data.dataset import Dataset
 from meanforce.graph import edges
 from meanforce.model import Model
 from meanforce.potentials.base import NetworkPotential
+from meanforce.potentials.priors import Repulsion
 from meanforce.potentials.splines import PairSpline
 from meanforce.topology import Topology
 
 BEADS = 8
 TOPOLOGY = Topology.of(["A"] * BEADS, masses={"A": 10.0})
 EDGE, KELVIN, CUTOFF = 1.6, 300.0, 0.7
+WALL = Repulsion(TOPOLOGY.types, height=[2.0], distance=[0.3], width=[0.05], cutoff=0.6)
 PAIR = PairSpline(("A",), cutoff=CUTOFF, start=0.0, spacing=0.1)
 
 
@@ -84,3 +86,13 @@ def data_of(potential=None, frames=40, noise=0.0, seed=0, **labels) -> Dataset:
     return Dataset.from_arrays(
         TOPOLOGY, positions=R, forces=forces, virial=virial, box=box, temperature=KELVIN, **labels
     )
+
+
+def growing():
+    """Two frames are dense: rows of neighbours that were long enough no longer are."""
+    topology, random = Topology.of(["A"] * 14, masses={"A": 10.0}), np.random.default_rng(3)
+    edge = np.where(np.isin(np.arange(20), (5, 19)), 1.41, 2.8)
+    return Dataset.from_arrays(
+        topology, positions=edge[:, None, None] * random.uniform(size=(20, 14, 3)), temperature=KELVIN,
+        forces=random.normal(size=(20, 14, 3)), box=edge[:, None, None] * np.eye(3),
+    )  # fmt: skip

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import EDGE, KELVIN, PAIR, TOPOLOGY, SplineNetwork, data_of, network, truth
+from networks import EDGE, KELVIN, PAIR, TOPOLOGY, WALL, SplineNetwork, data_of, growing, network, truth
 
 import meanforce.thermodynamics as thermo
 from meanforce.data.dataset import Dataset
@@ -16,13 +16,11 @@ from meanforce.learn import Outcome, Training, batches, fit, gradient, steps, tr
 from meanforce.learn.linear import as_design
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
-from meanforce.potentials.priors import Repulsion
 from meanforce.potentials.splines import PairSpline
 from meanforce.potentials.sums import Sum
 from meanforce.topology import Topology
 
 SHORT = Training(epochs=2, batch=4, learning_rate=1e-2)
-WALL = Repulsion(TOPOLOGY.types, height=[2.0], distance=[0.3], width=[0.05], cutoff=0.6)
 
 
 def rms(history, of="held_out"):
@@ -126,16 +124,6 @@ def test_no_more_than_a_window_is_read_at_once(monkeypatch):
     drawn = list(batches.training_batches(task.groups, task.layout, task.sample.rooms, training, 0))
     assert len(drawn) == 14
     assert max(read) == 12
-
-
-def growing():
-    """Two frames are dense: rows of neighbours that were long enough no longer are."""
-    topology, random = Topology.of(["A"] * 14, masses={"A": 10.0}), np.random.default_rng(3)
-    edge = np.where(np.isin(np.arange(20), (5, 19)), 1.41, 2.8)
-    return Dataset.from_arrays(
-        topology, positions=edge[:, None, None] * random.uniform(size=(20, 14, 3)), temperature=KELVIN,
-        forces=random.normal(size=(20, 14, 3)), box=edge[:, None, None] * np.eye(3),
-    )  # fmt: skip
 
 
 def test_rows_that_grow_change_nothing_but_the_number_of_compilations(monkeypatch):
