@@ -1,11 +1,14 @@
 """Every potential of the registry through the contract tests that ship with the package."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from meanforce import testing
-from meanforce.potentials import priors, splines, sums
+from meanforce.potentials import local, priors, splines, sums
+from meanforce.potentials.committee import Committee
+from meanforce.potentials.dimenet import DimeNet, Sizes
 from meanforce.potentials.manybody import ThreeBodySpline
 from meanforce.potentials.registry import REGISTRY
 from meanforce.topology import Topology
@@ -57,6 +60,14 @@ def repulsion(types=TYPES, pairs=3):
     return priors.Repulsion(types, cutoff=0.6, **{name: values[:pairs] for name, values in constants.items()})
 
 
+def dimenet(types=TYPES):
+    """A small network whose last layer is not zero."""
+    sizes = Sizes(embedding=8, blocks=2, output=8, output_layers=1, type=4, angle=4, basis=3, radial=3, spherical=4)
+    net = DimeNet(types, cutoff=0.5, sizes=sizes)
+    last = np.random.default_rng(7).normal(size=net.readouts.last.weight.shape)
+    return eqx.tree_at(lambda n: n.readouts.last.weight, net, jnp.asarray(last))
+
+
 EXAMPLES = {
     "Sum": lambda: sums.Sum((lennard_jones(), bond())),
     "LinearSum": lambda: sums.Sum.of(pair(), bond(), drawn(splines.AngleSpline(ANGLES, intervals=6))),
@@ -74,7 +85,10 @@ EXAMPLES = {
     "PeriodicDihedral": lambda: priors.PeriodicDihedral(DIHEDRALS, barrier=[[1.0, 2.0, 3.0]], phase=[[0.0, 3.1, 0.5]]),
     "Repulsion": repulsion,
     "LennardJones": lennard_jones,
+    "Committee": lambda: Committee((pair(), sums.Sum((lennard_jones(), bond())))),
     "StillingerWeber": priors.StillingerWeber,
+    "DimeNet": dimenet,
+    "LocalNetwork": lambda: local.LocalNetwork(TYPES, cutoff=0.5, sizes=local.Sizes(6, 3, 4, 5, 3, 8, 2)),
 }
 
 

@@ -49,6 +49,14 @@ def _shift_transpose(ct, image, frames):
     return moment(ct, image).reshape(frames, -1, 3).sum(1)
 
 
+def _reversed(values, index, slot):
+    return take(values.reshape(-1, values.shape[-1]), index * values.shape[1] + slot)
+
+
+#: reverse_rows(values, index, slot): rows of values (beads, capacity, f) at the reverse of every pair. It is its
+#: own transpose, since unused slots are their own reverse.
+reverse_rows = linear_map("meanforce_reverse_rows", _reversed, _reversed)
+
 #: difference(x, index, slot): x of every neighbour less x of the bead, for one coordinate x of all beads.
 difference = linear_map("meanforce_difference", _difference, _collect)
 

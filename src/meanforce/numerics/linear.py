@@ -16,23 +16,24 @@ def linear_map(name: str, apply: Callable, transpose: Callable) -> Callable:
     the map itself. Nothing is differentiated with respect to the `fixed` arrays. Under vmap the map is
     batched as plain JAX code, and its transpose is then whatever JAX finds.
     """
-    forward, backward = _primitive(name, apply), _primitive(f"{name}_transpose", transpose)
+    forward, backward = primitive(name, apply), primitive(f"{name}_transpose", transpose)
     _relate(forward, backward)
     _relate(backward, forward)
     return forward.bind
 
 
-def _primitive(name: str, function: Callable) -> Primitive:
-    primitive = Primitive(name)
-    primitive.def_impl(function)
-    primitive.def_abstract_eval(lambda *args, **static: _abstract(function, args, static))
-    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+def primitive(name: str, function: Callable) -> Primitive:
+    """A primitive that is computed by plain JAX code; its derivatives are for the caller to state."""
+    made = Primitive(name)
+    made.def_impl(function)
+    made.def_abstract_eval(lambda *args, **static: _abstract(function, args, static))
+    mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=False))
 
     def batch(args, axes, **static):
         return jax.vmap(lambda *a: function(*a, **static), in_axes=axes)(*args), 0
 
-    batching.primitive_batchers[primitive] = batch
-    return primitive
+    batching.primitive_batchers[made] = batch
+    return made
 
 
 def _abstract(function: Callable, args, static):

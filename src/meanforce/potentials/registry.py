@@ -14,8 +14,12 @@ import numpy as np
 
 from meanforce.potentials import priors, splines, sums
 from meanforce.potentials.base import Potential
+from meanforce.potentials.committee import Committee
 from meanforce.potentials.curves import Curve
+from meanforce.potentials.dimenet import DimeNet, Embedding, Interaction, Readout
+from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.manybody import ThreeBodySpline
+from meanforce.potentials.networks import Dense, Residual
 
 #: A new potential joins by one line: files that hold it can then be read, and the contract tests run it.
 REGISTRY: dict[str, type[Potential]] = {
@@ -33,11 +37,21 @@ REGISTRY: dict[str, type[Potential]] = {
     "PeriodicDihedral": priors.PeriodicDihedral,
     "Repulsion": priors.Repulsion,
     "LennardJones": priors.LennardJones,
+    "Committee": Committee,
     "StillingerWeber": priors.StillingerWeber,
+    "DimeNet": DimeNet,
+    "LocalNetwork": LocalNetwork,
 }
 
 #: What potentials are made of.
-_PARTS: dict[str, type[eqx.Module]] = {"Curve": Curve}
+_PARTS: dict[str, type[eqx.Module]] = {
+    "Curve": Curve,
+    "Dense": Dense,
+    "Residual": Residual,
+    "Embedding": Embedding,
+    "Interaction": Interaction,
+    "Readout": Readout,
+}
 
 
 def to_header(potential: Potential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
