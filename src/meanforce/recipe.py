@@ -71,11 +71,52 @@ class Spline(Options):
     many_body: bool = Field(True, description="three-body splines on top of the pairs")
 
 
+class Network(Options):
+    """A network on top of splines, trained by gradient."""
+
+    cutoff: Positive = Field(0.5, description="nm, of the network")
+    reach: Positive = Field(0.9, description="nm, of the pair splines under it")
+    many_body: bool = Field(False, description="three-body splines under it as well")
+    seed: int = Field(0, ge=0, description="of the weights it starts from")
+
+
+class Local(Network):
+    """Invariants of each bead's surroundings, up to four bodies, through a perceptron: fast."""
+
+    kind: Literal["local"] = "local"
+    cutoff: Positive = Field(0.45, description="nm, of the network")
+
+
+class Dimenet(Network):
+    """DimeNet++: messages along edges that see angles, in the size published for coarse-grained beads."""
+
+    kind: Literal["dimenet"] = "dimenet"
+
+
+PotentialOptions = Spline | Local | Dimenet
+
+
+class Gradient(Options):
+    """How a network is trained: Adam on the mean square of force errors, in batches."""
+
+    epochs: int = Field(100, gt=0, description="how often every frame is seen")
+    batch: int = Field(8, gt=0, description="frames in one step")
+    learning_rate: Positive = Field(1e-3, description="at the start; it decays exponentially ...")
+    final_learning_rate: Positive = Field(1e-5, description="... to this")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights that is kept")
+    validation: float = Field(0.1, gt=0, lt=1, description="part of the frames that chooses the weights")
+    patience: int | None = Field(None, gt=0, description="validations without improvement before it stops")
+    seed: int = Field(0, ge=0, description="of the order of frames")
+
+
 class Train(Options):
     temperature: Positive | None = Field(None, description="K, of the frames to learn from; default: the lowest")
     virial: float = Field(0.0, ge=0, description="weight of the stored virials beside the forces (pressure matching)")
     held_out: float = Field(0.2, gt=0, lt=1, description="part of the frames, at the end of each run, for the verdict")
-    regularisation: Literal["evidence", "cross-validation"] = Field("evidence", description="how strongly to smooth")
+    regularisation: Literal["evidence", "cross-validation"] | None = Field(
+        None, description="how strongly to smooth splines; default: evidence"
+    )
+    gradient: Gradient | None = Field(None, description="how to train a network; default: its own defaults")
 
 
 class Simulate(Options):
@@ -115,7 +156,7 @@ class Recipe(Options):
     trajectory: Trajectory | None = Field(None, description="... or read your own run ...")
     dataset: Path | None = Field(None, description="... or start from a data set: of beads, or of atoms with a mapping")
     mapping: Mapping | None = None
-    potential: Annotated[Spline, BeforeValidator(_shorthand)] = Spline()
+    potential: Annotated[PotentialOptions, Field(discriminator="kind"), BeforeValidator(_shorthand)] = Spline()
     train: Train = Train()
     simulate: Simulate = Simulate()
     validate_: Validate = Field(Validate(), alias="validate")
@@ -127,6 +168,15 @@ class Recipe(Options):
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}; found {', '.join(sources) or 'none'}")
         if self.mapping is None and self.dataset is None:
             raise ValueError("mapping is missing: say which atoms make a bead")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_learn(self):
+        spline = isinstance(self.potential, Spline)
+        if spline and self.train.gradient is not None:
+            raise ValueError("train.gradient is for networks; splines are solved in closed form, leave it out")
+        if not spline and self.train.regularisation is not None:
+            raise ValueError(f"train.regularisation is for splines; leave it out with potential {self.potential.kind}")
         return self
 
     @property

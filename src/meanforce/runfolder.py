@@ -27,6 +27,8 @@ class RunFolder:
     model = property(lambda self: self.path / "model.mf")
     pairs_model = property(lambda self: self.path / "pairs-only.mf")
     training = property(lambda self: self.path / "training.json")
+    curve = property(lambda self: self.path / "training.csv")
+    checkpoint = property(lambda self: self.path / "training.checkpoint")
     simulation = property(lambda self: self.path / "simulation.h5")
     pairs_simulation = property(lambda self: self.path / "pairs-only.h5")
     report = property(lambda self: self.path / "report.html")

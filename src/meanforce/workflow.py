@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from meanforce import judgement
+from meanforce.construction import construct
 from meanforce.data.dataset import Dataset
 from meanforce.data.inspect import inspect
 from meanforce.data.inspection import Inspection
@@ -21,13 +22,16 @@ from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings
 from meanforce.dynamics.thermostats import Langevin
 from meanforce.ensemble import Ensemble
+from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.fit import fit
+from meanforce.learn.result import Fit
+from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, PressureMatching
-from meanforce.potentials.sums import SplinePotential
+from meanforce.potentials.base import LinearPotential, Potential
+from meanforce.recipe import Gradient, PotentialOptions, Recipe, RecipeError, Spline
 from meanforce.recipe import Mapping as MappingOptions
-from meanforce.recipe import Recipe, RecipeError
 from meanforce.reference import exact_run
 from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
@@ -92,19 +96,34 @@ def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     if folder.training.exists():
         return
     taught, _ = split(recipe, folder)
+    wanted: list[Objective] = [ForceMatching(taught)]
+    if recipe.train.virial:
+        wanted.append(PressureMatching(taught, weight=recipe.train.virial))
     scores = {}
-    for path, many_body in models(recipe, folder).items():
+    for path, options in models(recipe, folder).items():
         title = "Fitting the model" if path == folder.model else "Fitting pairs alone"
         with bars.stage(title) as progress:
-            potential = SplinePotential(taught.topology, cutoff=recipe.potential.cutoff, many_body=many_body)
-            wanted: list[Objective] = [ForceMatching(taught)]
-            if recipe.train.virial:
-                wanted.append(PressureMatching(taught, weight=recipe.train.virial))
-            found = fit(potential, wanted, regularisation=recipe.train.regularisation, progress=progress)
+            potential = construct(options, taught)
+            found = _fitted(recipe, folder, potential, wanted, progress)
         found.model.with_(mapping=taught.provenance.get("mapping")).save(path)
         scores[path.stem] = {"outcome": str(found.outcome), "history": str(found.history)}
         bars.note(f"{path.stem}: {found.outcome}")
+        if isinstance(found.history, TrainingHistory):
+            found.history.to_csv(folder.curve)
     write_whole(folder.training, json.dumps(scores, indent=2))
+
+
+def _fitted(
+    recipe: Recipe, folder: RunFolder, potential: Potential, wanted: list[Objective], progress: Progress
+) -> Fit:
+    """Splines in closed form; a network by gradient, from its last checkpoint if there is one."""
+    if isinstance(potential, LinearPotential):
+        return fit(potential, wanted, regularisation=recipe.train.regularisation, progress=progress)
+    training = Training(
+        **(recipe.train.gradient or Gradient()).model_dump(), checkpoint=folder.checkpoint,
+        resume=folder.checkpoint.exists(),
+    )  # fmt: skip
+    return fit(potential, wanted, training=training, progress=progress)
 
 
 def sample(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
@@ -154,11 +173,13 @@ def _case(recipe: Recipe, folder: RunFolder, path: Path) -> judgement.Case:
     return judgement.Case(path.stem, Model.load(path), sampled(recipe, folder, path))
 
 
-def models(recipe: Recipe, folder: RunFolder) -> dict[Path, bool]:
-    """Files of the models of a recipe, and whether each has a many-body part; the first is the one judged."""
-    found = {folder.model: recipe.potential.many_body}
+def models(recipe: Recipe, folder: RunFolder) -> dict[Path, PotentialOptions]:
+    """Files of the models of a recipe, and what each is made of; the first is the one judged."""
+    found: dict[Path, PotentialOptions] = {folder.model: recipe.potential}
     if recipe.validate_.pair_only:
-        found[folder.pairs_model] = False
+        own = recipe.potential
+        reach = own.cutoff if isinstance(own, Spline) else own.reach
+        found[folder.pairs_model] = Spline(cutoff=reach, many_body=False)
     return found
 
 
