@@ -35,6 +35,10 @@ class PairNetwork(NetworkPotential):
         self.outer = jax.random.normal(second, (hidden,)) / jnp.sqrt(hidden)
         self.cutoff = cutoff
 
+    def reinitialised(self, seed: int) -> "PairNetwork":
+        features, hidden = self.inner.shape
+        return network(seed, features=features, hidden=hidden, cutoff=self.cutoff)
+
     @property
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)

@@ -9,11 +9,12 @@ from meanforce.learn.asked import quadratic
 from meanforce.learn.closed import Regularisation, solved
 from meanforce.learn.linear import Progress
 from meanforce.learn.result import Fit
-from meanforce.learn.trainable import holds_network
+from meanforce.learn.trainable import holds
 from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.base import Objective
-from meanforce.potentials.base import LinearPotential, Potential
+from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential
+from meanforce.potentials.committee import Committee
 from meanforce.potentials.sums import Sum
 
 
@@ -50,7 +51,12 @@ def fit(
     asked = [objectives] if not isinstance(objectives, Sequence) else list(objectives)
     if blocks < 1:
         raise ValueError(f"blocks={blocks}: at least one block of frames is needed; 32 is the default")
-    if holds_network(start):
+    if holds(start, Committee) and holds(start, NetworkPotential):
+        raise ValueError(
+            "fit: a committee is not trained as a whole, since its members would lose their independence; give one of "
+            "its members, with training=Training(members=...)"
+        )
+    if holds(start, NetworkPotential):
         _refuse_given(
             {"regularisation": regularisation, "core": core},
             "closed forms of linear potentials",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +21,16 @@ from meanforce.learn.batches import Drawn, Group, Layout, Rooms, Sample, ahead
 from meanforce.learn.checkpoint import Ledger
 from meanforce.learn.curve import Point, TrainingHistory
 from meanforce.learn.linear import Progress
+from meanforce.learn.posterior import Spread
 from meanforce.learn.result import Fit, Outcome
 from meanforce.learn.score import Score
 from meanforce.learn.steps import Programs, State
-from meanforce.learn.trainable import in_precision, parts, with_learned
+from meanforce.learn.trainable import in_precision, parts, reinitialised, with_learned
 from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.base import Quadratic
 from meanforce.potentials.base import Potential
+from meanforce.potentials.committee import Committee
 
 #: A held-out mean square this many times the smallest, for so many validations in a row, is a divergence.
 _FAR, _LONG = 10.0, 5
@@ -75,15 +78,16 @@ def trained(
         state, ledger = _placed(task, checkpoint.read(path, who, state))
     keep = (lambda *now: None) if path is None else lambda *now: checkpoint.write(path, who, *now)
     ledger = _carried_out(task, state, ledger, keep, progress)
-    fitted = with_learned(potential, ledger.best)
-    scores = _scores(task, ledger, blocks)
+    fitted = _fitted(potential, task, ledger)
+    scores = _scores(*_to_score(task, ledger, fitted), blocks)
     assert ledger.outcome is not None
     history = TrainingHistory(
         ledger.points, scores, ledger.message, int(ledger.best_step[0]), ledger.seconds, ledger.waited,
         task.programs.compilations,
     )  # fmt: skip
+    spread = Spread(fitted) if isinstance(fitted, Committee) else None
     note = f"gradient: {named(wanted)}, {training.epochs} epochs of {task.each} steps; {ledger.message}"
-    return Fit(model_of(fitted, known, wanted, [note]), ledger.outcome, history, None)
+    return Fit(model_of(fitted, known, wanted, [note]), ledger.outcome, history, spread)
 
 
 def _task(potential: Potential, wanted: Sequence[Quadratic], training: Training) -> Task:
@@ -96,8 +100,16 @@ def _task(potential: Potential, wanted: Sequence[Quadratic], training: Training)
     scale = steps.Scale.of(groups, sample.labels)
     programs = steps.programs(divided, groups, scale, mesh, training, each * training.epochs)
     everywhere = NamedSharding(mesh, PartitionSpec())
-    learned, fixed = jax.device_put((divided.learned, divided.fixed), everywhere)
+    learned, fixed = jax.device_put((_beginnings(potential, training), divided.fixed), everywhere)
     return Task(tuple(wanted), groups, layout, sample, scale.likelihood, training, programs, fixed, learned, each)
+
+
+def _beginnings(potential: Potential, training: Training) -> Any:
+    """The weights to begin with: the first member has those given, the others draw their own."""
+    seeds = np.random.SeedSequence(training.seed).generate_state(training.members)[1:].tolist()
+    each = [potential, *(reinitialised(potential, seed) for seed in seeds)]
+    learned = [in_precision(parts(member), training.dtype).learned for member in each]
+    return learned[0] if training.members == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *learned)
 
 
 def _begun(task: Task) -> tuple[State, Ledger]:
@@ -285,15 +297,36 @@ def _group_of(task: Task) -> list[int]:
     return [next(g for g, group in enumerate(task.groups) if k in group.numbers) for k in range(len(task.objectives))]
 
 
-def _scores(task: Task, ledger: Ledger, blocks: int) -> tuple[Score, ...]:
-    """Errors of the best weights: on held-out frames, in blocks, and on as many of those learned from."""
+def _fitted(potential: Potential, task: Task, ledger: Ledger) -> Potential:
+    """The potential with the best weights; several members make a committee."""
+    if task.training.members == 1:
+        return with_learned(potential, ledger.best)
+    member = lambda k: with_learned(potential, jax.tree.map(lambda leaf: leaf[k], ledger.best))
+    return Committee(tuple(member(k) for k in range(task.training.members)))
+
+
+def _to_score(task: Task, ledger: Ledger, fitted: Potential) -> tuple[Task, Any, Rooms]:
+    """The programs that score the model, its weights, and the room of its lists: a committee scores as a whole."""
+    if task.training.members == 1:
+        return task, ledger.best, ledger.judged_rooms
+    whole = in_precision(parts(fitted), task.training.dtype)
+    one = replace(task.training, members=1)
+    scale = steps.Scale.of(task.groups, task.sample.labels)
+    programs = steps.programs(whole, task.groups, scale, task.layout.mesh, one, task.total)
+    everywhere = NamedSharding(task.layout.mesh, PartitionSpec())
+    learned, fixed = jax.device_put((whole.learned, whole.fixed), everywhere)
+    return task._replace(training=one, programs=programs, fixed=fixed), learned, ledger.judged_rooms
+
+
+def _scores(task: Task, learned: Any, rooms: Rooms, blocks: int) -> tuple[Score, ...]:
+    """Errors of the model: on held-out frames, in blocks, and on as many of those learned from."""
     held = [np.arange(len(group.held_out)) for group in task.groups]
     taught = [
         np.unique(np.linspace(0, len(group.training) - 1, len(rows)).astype(int))
         for group, rows in zip(task.groups, held, strict=True)
     ]
-    apart, rooms = judged(task, ledger.best, ledger.judged_rooms, held, held_out=True)
-    seen, _ = judged(task, ledger.best, rooms, taught, held_out=False)
+    apart, rooms = judged(task, learned, rooms, held, held_out=True)
+    seen, _ = judged(task, learned, rooms, taught, held_out=False)
     scores = []
     for number, group in enumerate(_group_of(task)):
         weights = task.groups[group].held_out_weights

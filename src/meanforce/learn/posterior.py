@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from meanforce.graph import Graph
 from meanforce.potentials.base import LinearPotential
+from meanforce.potentials.committee import Committee
 
 
 class Posterior(NamedTuple):
@@ -52,6 +53,23 @@ class Posterior(NamedTuple):
         random = np.random.default_rng(seed)
         steps = random.standard_normal((count, self.factor.shape[1])) @ self.factor.T
         return [self.potential.with_coefficients(jnp.asarray(self.mean + step)) for step in steps]
+
+
+class Spread(NamedTuple):
+    """What members of a committee, which saw the same frames from different beginnings, do not agree on.
+
+    It is large where nothing was learned. It is no error bar: what all members get wrong alike is not in it.
+    """
+
+    potential: Committee
+
+    def force_std(self, graph: Graph) -> Float[Array, "beads 3"]:
+        """The standard deviation between members of each component of the mean force, kJ/(mol nm)."""
+        return eqx.filter_jit(Committee.force_std)(self.potential, graph)
+
+    def energy_std(self, graph: Graph) -> Float[Array, "frames"]:
+        """The standard deviation between members of A against its mean over the frames of the graph, kJ/mol."""
+        return eqx.filter_jit(Committee.energy_std)(self.potential, graph)
 
 
 @eqx.filter_jit

@@ -26,10 +26,10 @@ class Parts(NamedTuple):
         return eqx.combine(self.learned, self.fixed, self.rest)
 
 
-def holds_network(potential: Potential) -> bool:
-    """Whether some term is learned by gradient."""
-    is_network = lambda node: isinstance(node, NetworkPotential)
-    return any(map(is_network, jax.tree.leaves(potential, is_leaf=is_network)))
+def holds(potential: Potential, kind: type[Any]) -> bool:
+    """Whether some term, or the potential itself, is of the kind."""
+    is_kind = lambda node: isinstance(node, kind)
+    return any(map(is_kind, jax.tree.leaves(potential, is_leaf=is_kind)))
 
 
 def parts(potential: Potential) -> Parts:
@@ -42,6 +42,15 @@ def in_precision(tree: T, dtype: np.dtype) -> T:
     """Floating-point arrays in another precision."""
     cast = lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf
     return jax.tree.map(cast, tree)
+
+
+def reinitialised(potential: Potential, seed: int) -> Potential:
+    """The potential with the weights of every network drawn anew; linear terms begin where they were."""
+    is_network = lambda node: isinstance(node, NetworkPotential)
+    networks = sum(map(is_network, jax.tree.leaves(potential, is_leaf=is_network)))
+    seeds = iter(np.random.SeedSequence(seed).generate_state(networks).tolist())
+    draw = lambda node: node.reinitialised(next(seeds)) if is_network(node) else node
+    return jax.tree.map(draw, potential, is_leaf=is_network)
 
 
 def with_learned(potential: Potential, learned: Any) -> Potential:

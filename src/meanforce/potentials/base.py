@@ -34,6 +34,10 @@ class NetworkPotential(Potential):
     Under a sum it learns what the priors beside it leave: those are no networks and stay as they are.
     """
 
+    def reinitialised(self, seed: int) -> "NetworkPotential":
+        """The same network with weights drawn anew, as its constructor draws them: for members of a committee."""
+        raise ValueError(f"{type(self).__name__} cannot draw its weights anew: define reinitialised(seed)")
+
 
 class Design(NamedTuple):
     """Rows of a linear model: each basis function with its derivatives, for every label at once.

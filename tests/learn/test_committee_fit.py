@@ -1,0 +1,89 @@
+"""Several networks trained side by side: each as if it were alone, together a committee."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from networks import KELVIN, PAIR, TOPOLOGY, WALL, SplineNetwork, data_of, network
+
+import meanforce.thermodynamics as thermo
+from meanforce.graph import build
+from meanforce.learn import Spread, Training, fit, trainable
+from meanforce.model import Model
+from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.potentials.committee import Committee
+from meanforce.potentials.sums import Sum
+
+START = Sum((network(), WALL))
+OPTIONS = Training(epochs=3, batch=4, learning_rate=1e-2, precision="double", members=3, ema=0.9)
+
+
+@cache
+def data():
+    return data_of(Sum((PAIR, WALL)), frames=22, noise=5.0)
+
+
+def go(training, start=START, **options):
+    wanted = [ForceMatching(data()), PressureMatching(data(), weight=0.5)]
+    return fit(start, wanted, training=training, **options)
+
+
+@cache
+def committee():
+    return go(OPTIONS)
+
+
+def test_each_member_is_trained_as_if_it_were_alone():
+    """The first from the weights given, the others from those that their seeds draw; on the same batches."""
+    found = committee().model.potential
+    assert isinstance(found, Committee)
+    seeds = np.random.SeedSequence(OPTIONS.seed).generate_state(3)
+    starts = [START, trainable.reinitialised(START, int(seeds[1])), trainable.reinitialised(START, int(seeds[2]))]
+    for member, start in zip(found.members[:2], starts[:2], strict=True):
+        alone = go(replace(OPTIONS, members=1), start).model.potential
+        for one, other in zip(jax.tree.leaves(member), jax.tree.leaves(alone), strict=True):
+            assert np.allclose(one, other, rtol=1e-8, atol=1e-10)
+    first = [np.asarray(member.terms[0].inner) for member in found.members]
+    assert np.abs(first[0] - first[1]).max() > 0.1 < np.abs(first[1] - first[2]).max()
+
+
+def test_the_committee_is_scored_as_a_whole_and_knows_its_spread():
+    found = committee()
+    _, held = data().split((0.9, 0.1))
+    R, box = held[:].positions, held[:].box
+    force = thermo.force(found.model, R, box, temperature=KELVIN)
+    each = np.stack(
+        [thermo.force(Model(m, TOPOLOGY), R, box, temperature=KELVIN) for m in found.model.potential.members]
+    )
+    assert np.allclose(force, each.mean(0), atol=1e-9)
+    assert found.history.scores[0].held_out == pytest.approx(np.sqrt(np.mean((force - held[:].forces) ** 2)), rel=1e-8)
+    assert isinstance(found.posterior, Spread)
+    graph = build(held[:], TOPOLOGY, found.model.potential.cutoffs)
+    assert np.allclose(found.posterior.force_std(graph), each.std(0, ddof=1).reshape(-1, 3), atol=1e-9)
+    assert (np.asarray(found.posterior.energy_std(graph)) > 0).all()
+    assert found.history.compilations == 2
+
+
+def test_a_stopped_committee_goes_on_bit_by_bit(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(part):
+        if part > 0.5:
+            raise Stop
+
+    kept = replace(OPTIONS, checkpoint=tmp_path / "run.ckpt", checkpoint_every=0.0)
+    with pytest.raises(Stop):
+        go(kept, progress=stop)
+    again = go(replace(kept, resume=True))
+    pairs = zip(*(jax.tree.leaves(f.model.potential) for f in (again, committee())), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_what_cannot_be_a_committee_is_refused_by_name():
+    with pytest.raises(ValueError, match="SplineNetwork cannot draw its weights anew"):
+        go(OPTIONS, SplineNetwork(PAIR))
+    with pytest.raises(ValueError, match="not trained as a whole"):
+        go(OPTIONS, committee().model)
