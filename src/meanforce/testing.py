@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from meanforce.frames import Frames
 from meanforce.graph import Graph, build, strained
-from meanforce.potentials.base import Design, LinearPotential, Potential
+from meanforce.potentials.base import Design, LinearPotential, NetworkPotential, Potential
 from meanforce.potentials.registry import REGISTRY, from_header, to_header
 from meanforce.topology import Topology
 
@@ -41,6 +41,8 @@ def check(potential: Potential, topology: Topology, *, seed: int = 0, external: 
     if isinstance(potential, LinearPotential):
         design(potential, topology, frames)
         linear(potential, topology, frames)
+    if isinstance(potential, NetworkPotential):
+        drawn_anew(potential)
     if type(potential).__name__ in REGISTRY:
         written(potential, topology, frames)
 
@@ -189,6 +191,18 @@ def written(potential: Potential, topology: Topology, frames: Frames) -> None:
     assert (_evaluated(again, graph)[0] == _evaluated(potential, graph)[0]).all(), (
         "another energy came back from the header"
     )
+
+
+def drawn_anew(network: NetworkPotential) -> None:
+    """Another seed draws other weights for the same network, the same seed the same."""
+    first, again, other = (network.reinitialised(seed) for seed in (11, 11, 12))
+    shape = lambda tree: repr(jax.tree.structure(tree))
+    assert shape(first) == shape(network), "another network was drawn, not other weights"
+    leaves = lambda tree: jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    assert [a.shape for a in leaves(first)] == [a.shape for a in leaves(network)], "weights of other shapes were drawn"
+    same = lambda a, b: all(np.array_equal(x, y) for x, y in zip(leaves(a), leaves(b), strict=True))
+    assert same(first, again), "one seed draws different weights"
+    assert not same(first, other), "two seeds draw the same weights"
 
 
 def design(potential: LinearPotential, topology: Topology, frames: Frames) -> None:

@@ -58,6 +58,9 @@ class SplineNetwork(NetworkPotential):
 
     spline: PairSpline
 
+    def reinitialised(self, seed: int) -> "SplineNetwork":
+        return SplineNetwork(truth(seed))
+
     @property
     def cutoffs(self) -> tuple[float, ...]:
         return self.spline.cutoffs

@@ -6,14 +6,18 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from networks import KELVIN, PAIR, TOPOLOGY, WALL, SplineNetwork, data_of, network
+from networks import KELVIN, PAIR, TOPOLOGY, WALL, data_of, network
 
 import meanforce.thermodynamics as thermo
 from meanforce.graph import build
 from meanforce.learn import Spread, Training, fit, trainable
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.potentials import dimenet, local
 from meanforce.potentials.committee import Committee
+from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.local import LocalNetwork
+from meanforce.potentials.registry import from_header, to_header
 from meanforce.potentials.sums import Sum
 
 START = Sum((network(), WALL))
@@ -66,6 +70,26 @@ def test_the_committee_is_scored_as_a_whole_and_knows_its_spread():
     assert found.history.compilations == 2
 
 
+REAL = {
+    "local": lambda: LocalNetwork(TOPOLOGY.types, cutoff=0.6, sizes=local.Sizes(4, 2, 2, 2, 2, 4, 1)),
+    "dimenet": lambda: DimeNet(TOPOLOGY.types, cutoff=0.6, sizes=dimenet.Sizes(4, 1, 1, 1, 4, 1, 2, 3, 2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", ["local", pytest.param("dimenet", marks=pytest.mark.long)])
+def test_real_networks_make_committees(name):
+    """Their own derivatives hold under the map over members; one member is what it is alone."""
+    options = replace(OPTIONS, members=2, epochs=1, batch=10)
+    start = Sum((PAIR, REAL[name]()))
+    found = go(options, start).model.potential
+    alone = go(replace(options, members=1), start).model.potential
+    for one, other in zip(jax.tree.leaves(found.members[0]), jax.tree.leaves(alone), strict=True):
+        assert np.allclose(one, other, rtol=1e-8, atol=1e-10)
+    again = from_header(*to_header(found))
+    pairs = zip(jax.tree.leaves(again), jax.tree.leaves(found), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
 def test_a_stopped_committee_goes_on_bit_by_bit(tmp_path):
     class Stop(Exception):
         pass
@@ -82,8 +106,6 @@ def test_a_stopped_committee_goes_on_bit_by_bit(tmp_path):
     assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_what_cannot_be_a_committee_is_refused_by_name():
-    with pytest.raises(ValueError, match="SplineNetwork cannot draw its weights anew"):
-        go(OPTIONS, SplineNetwork(PAIR))
+def test_a_committee_is_not_trained_as_a_whole():
     with pytest.raises(ValueError, match="not trained as a whole"):
         go(OPTIONS, committee().model)

@@ -81,6 +81,10 @@ def test_the_gradient_of_a_mixed_objective_is_the_analytic_one():
         expected = expected + factor / (n + 2.5) / variance * 2 * mean
     assert np.allclose(slope.spline.coefficients, expected, rtol=1e-9, atol=1e-12)
     assert float(count) == pytest.approx(weights.sum())
+    state, _ = gradient._begun(task)
+    stepped = task.programs.train[0](state, task.fixed, drawn.batch, variances)
+    assert float(stepped.norms) == pytest.approx(np.linalg.norm(expected), rel=1e-9)
+    assert np.allclose(stepped.squares, squares, rtol=1e-12)
     assert squares[0] == pytest.approx(
         weights @ ((force_of(potential, taught.at(drawn.rows)) - frames.forces.reshape(-1)) ** 2).reshape(6, -1).mean(1)
     )
@@ -257,6 +261,7 @@ def test_what_is_not_finite_ends_the_run_with_its_place():
     assert not found.outcome.ok
     assert f"not finite at step {step + 1} (epoch 1), in the batch of frames" in found.history.message
     assert " 3," in found.history.message or found.history.message.endswith(" 3")
+    assert np.isfinite(rms(found.history)).all()  # the weights stayed what they were before that step
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.model.potential))
     assert "not finite" in found.model.notes[0]
 

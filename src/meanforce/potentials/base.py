@@ -34,9 +34,9 @@ class NetworkPotential(Potential):
     Under a sum it learns what the priors beside it leave: those are no networks and stay as they are.
     """
 
+    @abc.abstractmethod
     def reinitialised(self, seed: int) -> "NetworkPotential":
         """The same network with weights drawn anew, as its constructor draws them: for members of a committee."""
-        raise ValueError(f"{type(self).__name__} cannot draw its weights anew: define reinitialised(seed)")
 
 
 class Design(NamedTuple):

@@ -128,6 +128,21 @@ class DimeNet(NetworkPotential):
             )
 
     @property
+    def sizes(self) -> Sizes:
+        block, readout = self.interactions, self.readouts
+        angular, radial = block.angular_down.weight.shape[-2], len(self.frequencies)
+        return Sizes(
+            embedding=block.own.weight.shape[-1], blocks=len(block.own.weight), before_skip=len(block.before),
+            after_skip=len(block.after), output=readout.up.weight.shape[-1], output_layers=len(readout.layers),
+            type=self.embedding.types.shape[1], angle=block.down.weight.shape[-1],
+            basis=block.radial_down.weight.shape[-1], radial=radial, spherical=angular // radial,
+            envelope=self.envelope,
+        )  # fmt: skip
+
+    def reinitialised(self, seed: int) -> DimeNet:
+        return DimeNet(self.types, cutoff=self.cutoff, sizes=self.sizes, scale=self.scale, seed=seed)
+
+    @property
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)
 

@@ -101,6 +101,18 @@ class LocalNetwork(NetworkPotential):
             raise ValueError(f"{len(self.types)} types ({', '.join(self.types)}) do not fit {len(self.species)} rows")
 
     @property
+    def sizes(self) -> Sizes:
+        channels, radial = self.functions.shape
+        return Sizes(
+            radial, self.degree, channels, self.pairs.shape[1], self.triples.shape[1], self.kinds.shape[1],
+            len(self.layers) - 1,
+        )  # fmt: skip
+
+    def reinitialised(self, seed: int) -> LocalNetwork:
+        options = {"cutoff": self.cutoff, "start": self.start, "scale": self.scale}
+        return LocalNetwork(self.types, sizes=self.sizes, seed=seed, **options)
+
+    @property
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)
 
