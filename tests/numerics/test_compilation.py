@@ -5,11 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxlib
 import pytest
+
+from meanforce.numerics.compilation import QUIET_SINCE
+
+QUIET = tuple(map(int, jaxlib.__version__.split(".")[:2])) >= QUIET_SINCE
 
 PROGRAM = """
 import jax, jax.numpy as jnp
-jax.jit(lambda x: x + 1)(1.0)  # compiled before: it must not settle that nothing is kept
+jax.jit(lambda x: x + 1)(1.0)  # compiled before: it does not settle that nothing is kept
 import meanforce.numerics.precision
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hits = []
@@ -28,7 +33,7 @@ def session(**environment) -> list[str]:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert not done.stderr
+    assert not (QUIET and done.stderr)
     return done.stdout.split()
 
 
@@ -42,7 +47,8 @@ def test_the_second_session_finds_what_the_first_compiled(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the cache folder of the user has another name elsewhere")
 def test_the_cache_is_in_the_folder_of_the_user(tmp_path):
-    assert Path(session(XDG_CACHE_HOME=str(tmp_path))[0]).is_relative_to(tmp_path / "meanforce" / "compiled")
+    folder = session(XDG_CACHE_HOME=str(tmp_path))[0]
+    assert folder == "None" if not QUIET else Path(folder).is_relative_to(tmp_path / "meanforce" / "compiled")
 
 
 def test_the_cache_is_switched_off_moved_by_jax_or_left_out(tmp_path):

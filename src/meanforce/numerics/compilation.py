@@ -2,6 +2,7 @@
 
 They lie in the user's cache folder. `MEANFORCE_CACHE` names another folder, or is "off"; JAX's own setting
 (`JAX_COMPILATION_CACHE_DIR`) goes first. Where the folder cannot be written, nothing is kept and nothing fails.
+JAX before 0.12 keeps programs only where `MEANFORCE_CACHE` asks for it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import jax
 import jaxlib
-from jax.experimental.compilation_cache import compilation_cache
 
 VARIABLE = "MEANFORCE_CACHE"
+#: Earlier compilers for CPUs warn of another machine, wrongly and at length, when they read what they wrote.
+QUIET_SINCE = (0, 12)
 _OFF = ("", "0", "off", "no", "none")
 
 
@@ -28,7 +30,6 @@ def keep() -> Path | None:
     if folder is None or not _writable(folder):
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    compilation_cache.reset_cache()  # or what was compiled before this would have settled that there is none
     return folder
 
 
@@ -36,6 +37,8 @@ def _folder() -> Path | None:
     """One folder for each version of the compiler and each kind of processor."""
     asked = os.environ.get(VARIABLE)
     if asked is not None and asked.strip().lower() in _OFF:
+        return None
+    if asked is None and tuple(map(int, jaxlib.__version__.split(".")[:2])) < QUIET_SINCE:
         return None
     home = Path(asked) if asked else _user_cache() / "meanforce"
     return home / "compiled" / f"{jaxlib.__version__}-{_processor()}"

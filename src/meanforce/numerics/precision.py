@@ -1,7 +1,7 @@
 """Double precision is on: normal equations and response functions are worthless without it.
 
 Every array of the package follows the precision of what it is given; simulations and fits choose theirs. Compiled
-programs are kept from here on, too: the first that is compiled decides whether any are.
+programs are kept from here on, too.
 """
 
 import jax
