@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -51,8 +52,66 @@ def finished(tmp_path_factory) -> Path:
 
 def test_a_run_leaves_everything_in_one_dated_folder(finished):
     names = {path.name for path in finished.iterdir()}
-    assert {"recipe.yaml", "atoms.h5", "beads.h5", "model.mf", "simulation.h5", "report.html", "verdicts.json"} <= names
+    assert {
+        "recipe.yaml",
+        "atoms.h5",
+        "beads.h5",
+        "model.mf",
+        "simulation.h5",
+        "report.html",
+        "verdicts.json",
+        "run.log",
+    } <= names
     assert finished.name.startswith("20") and finished.name.endswith("_small")
+
+
+def logged(folder) -> list[str]:
+    return (folder / "run.log").read_text().splitlines()
+
+
+def test_the_log_tells_what_was_done(finished):
+    """Command and versions first, then every stage with its seconds, each line with its time."""
+    first = logged(finished)[: next(n for n, line in enumerate(logged(finished)) if " finished in " in line) + 1]
+    told = [re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4} (.*)", line)[1] for line in first]
+    assert re.fullmatch(r"command: .*meanforce\S* run small\.yaml", told[0])
+    assert re.match(r"versions: python 3\.\d+.*, jax \d", told[1])
+    stages = ["Simulating the atoms", "Mapping atoms to beads", "Fitting the model", "Fitting pairs alone",
+              "Sampling the model", "Sampling pairs alone", "Judging the model"]  # fmt: skip
+    assert [line.removeprefix("begin: ") for line in told if line.startswith("begin: ")] == stages
+    ends = [re.fullmatch(r"end: (.*), \d+\.\d s", line) for line in told if line.startswith("end: ")]
+    assert [end[1] for end in ends] == stages
+    assert any(line.startswith("note: model: ") for line in told)
+
+
+def test_a_failure_is_one_message_on_the_terminal_and_a_traceback_in_the_log(finished, tmp_path):
+    unknown = f"name: wrong\ndataset: {finished / 'atoms.h5'}\nmapping: {{residues: {{NONE: {{M: all}}}}}}\n"
+    (tmp_path / "wrong.yaml").write_text(unknown)
+    done = meanforce("map", "wrong.yaml", "--folder", "wrong", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "NONE" in done.stderr and "Traceback" not in done.stderr
+    told = logged(tmp_path / "wrong")
+    (failed,) = [n for n, line in enumerate(told) if " failed after " in line]
+    assert told[failed + 1].startswith("Traceback") and "NONE" in "\n".join(told[failed:])
+    assert not any("end: Mapping" in line for line in told)
+
+
+def test_a_killed_run_keeps_its_lines_and_a_resumed_one_adds_to_them(finished, tmp_path):
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    words = ["train", "small.yaml", "--folder", "killed"]
+    log = tmp_path / "killed" / "run.log"
+    process = subprocess.Popen(
+        command(*words), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not (log.exists() and "begin: Simulating" in log.read_text()):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = log.read_text()
+    assert "begin: Simulating" in before and "finished" not in before
+    assert meanforce(*words, "--resume", cwd=tmp_path).returncode == 0
+    after = log.read_text()
+    assert after.startswith(before) and after.count("command: ") == 2
+    assert " finished in " in after.splitlines()[-1]
 
 
 def test_the_model_is_the_exact_one_within_its_errors(finished):

@@ -8,9 +8,10 @@ from pathlib import Path
 from meanforce import recipe as recipes
 from meanforce import workflow
 from meanforce.runfolder import RunFolder
+from meanforce.runlog import Bars
 
 
-def run(folder: Path | None, bars: workflow.Bars, *, resume: bool = False) -> RunFolder:
+def run(folder: Path | None, bars: Bars, *, resume: bool = False) -> RunFolder:
     """Carries the demo's recipe out, in a dated folder unless one is named."""
     with resources.as_file(resources.files("meanforce") / "resources") as home:
         place = home / "demo.yaml"

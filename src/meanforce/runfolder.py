@@ -17,7 +17,7 @@ _HOME = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names in a run folder. A file is there when its step is finished, whole."""
+    """Names in a run folder. A file is there when its step is finished, whole; only the log grows."""
 
     path: Path
 
@@ -33,6 +33,7 @@ class RunFolder:
     pairs_simulation = property(lambda self: self.path / "pairs-only.h5")
     report = property(lambda self: self.path / "report.html")
     verdicts = property(lambda self: self.path / "verdicts.json")
+    log = property(lambda self: self.path / "run.log")
     seconds = property(lambda self: self.path / "seconds.json")
 
     @staticmethod

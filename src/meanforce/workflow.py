@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -37,25 +35,17 @@ from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
 from meanforce.report import page
 from meanforce.runfolder import RunFolder, write_whole
-
-Progress = Callable[[float], None]
-
-
-class Bars(Protocol):
-    """Where progress is shown."""
-
-    def stage(self, title: str) -> AbstractContextManager[Progress]: ...
-
-    def note(self, text: str) -> None: ...
+from meanforce.runlog import Bars, Progress, RunLog
 
 
 def carry_out(recipe: Recipe, folder: RunFolder, *, last: str, bars: Bars) -> None:
     """Does the steps up to and including `last`; what is finished is left as it is."""
-    for name, step in STEPS.items():
-        with folder.timed(name):
-            step(recipe, folder, bars)
-        if name == last:
-            return
+    with RunLog(folder.log, bars) as logged:
+        for name, step in STEPS.items():
+            with folder.timed(name):
+                step(recipe, folder, logged)
+            if name == last:
+                return
 
 
 def make_atoms(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
