@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from meanforce.reference.exact_run import ExactRun
-from meanforce.reference.openmm import ReferenceRun
+from meanforce.reference.recipe import ReferenceRun
 
 _FOLDER = resources.files("meanforce") / "resources" / "recipes"
 

@@ -7,7 +7,8 @@ from meanforce.data.mapping import Mapping
 from meanforce.data.readers import Atoms
 from meanforce.reference.atoms import open_reference
 from meanforce.reference.liquids import DiatomicLiquid
-from meanforce.reference.openmm import ReferenceRun, run
+from meanforce.reference.openmm import run
+from meanforce.reference.recipe import ReferenceRun
 from meanforce.reference.water import Water
 
 

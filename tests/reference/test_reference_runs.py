@@ -16,8 +16,9 @@ from meanforce.data.errors import DatasetError
 from meanforce.reference.argon import Argon
 from meanforce.reference.atoms import open_reference
 from meanforce.reference.engine import BrokenSimulation, Probe, seeds
-from meanforce.reference.openmm import ReferenceRun, run
+from meanforce.reference.openmm import run
 from meanforce.reference.peptide import AlanineDipeptide
+from meanforce.reference.recipe import ReferenceRun
 from meanforce.reference.water import Water, molecule_geometry
 from meanforce.units import BAR, KB
 
@@ -272,7 +273,8 @@ KILLER = textwrap.dedent(
     """
     import os, random, signal, sys, time
     import meanforce.data.dataset, numpy, scipy.spatial.transform, openmm.app
-    from meanforce.reference.openmm import ReferenceRun, run
+    from meanforce.reference.openmm import run
+    from meanforce.reference.recipe import ReferenceRun
 
     folder, recipe = sys.argv[1], ReferenceRun.model_validate_json(sys.argv[2])
     dice, killed, finished = random.Random(7), 0, 0

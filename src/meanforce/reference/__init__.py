@@ -13,7 +13,8 @@ from meanforce.reference.analytic import (
 from meanforce.reference.atoms import open_reference
 from meanforce.reference.engine import BrokenSimulation
 from meanforce.reference.liquids import DiatomicLiquid, PairFunction
-from meanforce.reference.openmm import Progress, ReferenceRun, run
+from meanforce.reference.openmm import Progress, run
+from meanforce.reference.recipe import ReferenceRun
 from meanforce.reference.systems import SYSTEMS, AlanineDipeptide, Argon, AtomisticSystem, Water
 
 __all__ = [

@@ -12,11 +12,10 @@ from jaxtyping import Float
 
 from meanforce.frames import Frames
 from meanforce.reference.atomistic import AtomisticSystem, require_openmm
+from meanforce.reference.recipe import ReferenceRun
 
 if TYPE_CHECKING:
     import openmm
-
-    from meanforce.reference.openmm import ReferenceRun
 
 _BAROSTAT_STEPS = 25
 _VIRIAL_STRAIN = 2e-4  # central difference: truncation and the rounding of single-precision energies balance here
