@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from meanforce import judgement
@@ -24,7 +25,7 @@ from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.fit import fit
 from meanforce.learn.result import Fit
 from meanforce.learn.training import Training
-from meanforce.model import Model
+from meanforce.model import Model, ModelFileError
 from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.base import LinearPotential, Potential
@@ -196,12 +197,19 @@ def beads(recipe: Recipe, folder: RunFolder) -> Dataset:
 
 
 def inspect_file(path: Path) -> Inspection | Model:
-    """What `meanforce inspect` shows of a data set or a model."""
-    if not path.exists():
+    """What `meanforce inspect` shows of a data set or a model, whatever their names."""
+    if not path.is_file():
         raise RecipeError(f"{path}: no such file; inspect reads data sets (.h5) and models (.mf)")
-    if path.suffix == ".h5":
+    if path.suffix == ".h5" or h5py.is_hdf5(path):
         return inspect(Dataset.open(path))
-    return Model.load(path)
+    try:
+        return Model.load(path)
+    except ModelFileError:
+        if path.suffix == ".mf":
+            raise
+        raise RecipeError(
+            f"{path} is neither a data set (.h5) nor a model (.mf), which are what inspect reads"
+        ) from None
 
 
 def _mapping(options: MappingOptions, atoms) -> Mapping:
