@@ -251,10 +251,10 @@ class Mapped:
     def batches(self, size: int = 100) -> Iterator[Frames]:
         """Beads in pieces of at most `size` frames; every label but the positions and forces stays what it is.
 
-        A virial of scaled molecules is one of scaled beads only where each molecule is one bead; elsewhere it is
-        left out.
+        A virial scales the centres of mass of molecules. It is left out where these cannot be told from the beads:
+        where atoms are in no bead, a bead spans molecules, or stands elsewhere than at its centre of mass.
         """
-        rigid = whole_molecules(self.source.topology, self.mapping.bead_of, one_each=True)
+        keeps_virial = shows_centres(self.source.topology, self.mapping)
         for frames in self.source.batches(size):
             forces = None
             if self.forcemap is not None:
@@ -262,19 +262,28 @@ class Mapped:
                     raise MissingLabel("some frames have forces and others have none: map them apart")
                 forces = apply(self.forcemap.matrix, frames.forces)
             yield frames.with_(
-                positions=self.mapping.positions(frames), forces=forces, virial=frames.virial if rigid else None
-            )
+                positions=self.mapping.positions(frames), forces=forces,
+                virial=frames.virial if keeps_virial else None,
+            )  # fmt: skip
 
 
-def whole_molecules(topology: Topology, bead_of: np.ndarray, *, one_each: bool = False) -> bool:
-    """Whether every molecule lies wholly in one bead or in none (`one_each`: and no bead holds two)."""
+def whole_molecules(topology: Topology, bead_of: Int[np.ndarray, "atoms"]) -> bool:
+    """Whether every molecule lies wholly in one bead or in none."""
     order = np.lexsort((bead_of, topology.molecules))
     molecule, bead = topology.molecules[order], bead_of[order]
-    split = (molecule[1:] == molecule[:-1]) & (bead[1:] != bead[:-1])
-    if split.any() or not one_each:
-        return not split.any()
-    beads = bead[np.unique(molecule, return_index=True)[1]]
-    return bool((beads >= 0).all()) and len(set(beads.tolist())) == len(beads)
+    return not ((molecule[1:] == molecule[:-1]) & (bead[1:] != bead[:-1])).any()
+
+
+def shows_centres(topology: Topology, mapping: Mapping) -> bool:
+    """Whether the centres of mass of all molecules of atoms are those of the molecules of beads."""
+    bead_of, molecules = mapping.bead_of, mapping.topology.molecules
+    if (bead_of < 0).any():
+        return False
+    shared = np.unique(np.stack([topology.molecules, molecules[bead_of]]), axis=1).shape[1]
+    if not shared == len(np.unique(topology.molecules)) == len(np.unique(molecules)):
+        return False
+    share = topology.masses / np.bincount(bead_of, topology.masses)[bead_of]
+    return bool(np.allclose(mapping.matrix.sum(0), share, rtol=1e-6, atol=0))
 
 
 def _constraints(atoms: Source, stated: str | np.ndarray | None) -> np.ndarray | None:

@@ -80,7 +80,10 @@ class PressureMatching:
         del potential
         first = self.data[0]
         if first.virial is None:
-            raise ValueError("PressureMatching: the data hold no virials; give virial= when the data set is made")
+            raise ValueError(
+                "PressureMatching: the data hold no virials; give virial= when the data set is made, or map atoms that "
+                "have them so that every atom is in a bead, no bead spans molecules and position='mass'"
+            )
         if first.box is None:
             raise ValueError("PressureMatching: the data have no box, and a pressure needs one; use ForceMatching")
         if _has_internal(self.data.topology) and first.forces is None:
