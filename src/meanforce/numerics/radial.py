@@ -44,8 +44,8 @@ def spherical_bessel(
     x: Float[Array, "..."], degree: int, radial: int, power: int
 ) -> tuple[Float[Array, "... radial"], ...]:
     """sqrt(2)/|j_(l+1)(z_ln)| u(x) j_l(z_ln x) for each l up to `degree`: orthonormal without their envelope u."""
-    values = _cut(x)[..., None] * _series(_bessel_series(degree, radial, power), 2 * jnp.minimum(x, 1) - 1)
-    return tuple(values[..., n : n + radial] for n in range(0, values.shape[-1], radial))
+    values = _cut(x) * _series(_bessel_series(degree, radial, power), 2 * jnp.minimum(x, 1) - 1)
+    return tuple(jnp.moveaxis(values[n : n + radial], 0, -1) for n in range(0, len(values), radial))
 
 
 def _cut(x):
@@ -78,25 +78,25 @@ def _bessel_series(degree: int, radial: int, power: int) -> Float[np.ndarray, "t
 
 def _series(
     coefficients: Float[np.ndarray, "terms functions"], t: Float[Array, "..."]
-) -> Float[Array, "... functions"]:
+) -> Float[Array, "functions ..."]:
     """sum_k c_k T_k(t), for several functions at once; each derivative is a series of its own."""
 
     @jax.custom_jvp
     def value(t):
-        return jnp.stack(_chebyshev(t, len(coefficients)), -1) @ jnp.asarray(coefficients, t.dtype)
+        return jnp.tensordot(jnp.asarray(coefficients.T, t.dtype), _chebyshev(t, len(coefficients)), 1)
 
     @value.defjvp
     def _(primals, tangents):
-        slope = _series(chebyshev.chebder(coefficients), *primals)
-        return value(*primals), slope * tangents[0][..., None]
+        return value(*primals), _series(chebyshev.chebder(coefficients), *primals) * tangents[0]
 
     return value(t)
 
 
-def _chebyshev(t, count: int):
-    values = [jnp.ones_like(t), t]
-    for _ in range(count - 2):
-        values.append(2 * t * values[-1] - values[-2])
+def _chebyshev(t: Float[Array, "..."], count: int) -> Float[Array, "count ..."]:
+    """T_0 to T_(count - 1), in few steps: T_(n+m) = 2 T_n T_m - T_(n-m)."""
+    values = jnp.stack([jnp.ones_like(t), t])
+    while len(values) < count:
+        values = jnp.concatenate([values, 2 * values[-1] * values[1:] - values[-2::-1]])
     return values[:count]
 
 

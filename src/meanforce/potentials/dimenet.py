@@ -156,7 +156,8 @@ class DimeNet(NetworkPotential):
             updated = _interact(weights, messages, basis, neighbours.index, neighbours.slot)
             return updated, collect(basis.moments, updated)
 
-        _, later = jax.lax.scan(block, first, net.interactions)
+        # unrolled: a loop would stack what its backward pass needs, and compile no faster
+        _, later = jax.lax.scan(block, first, net.interactions, unroll=True)
         received = jnp.concatenate([collect(basis.moments, first)[None], later])
         return self.scale * _read(net.readouts, received)
 
