@@ -19,8 +19,9 @@ class Topology:
     """Particles (atoms or beads) of one system, in order.
 
     `species` names the type of each particle; potentials see the index into `types`, the sorted names.
-    Non-bonded terms skip pairs that are at most `exclude` bonds apart; pairs exactly three bonds apart
-    are listed in `pairs14` when they are not excluded, and scaled by `scale14`. `residues` are residue names;
+    Non-bonded terms skip pairs that are at most `exclude` bonds apart; pairs exactly three bonds apart are listed
+    in `pairs14` when they are not excluded, and `scale14` is the factor of atomistic force fields for them: for
+    `LennardJones`, which takes it when it is made; other terms count them in full. `residues` are residue names;
     `residue_ids` number the residues (unset: a new one wherever the residue name or the molecule changes).
     """
 

@@ -96,7 +96,8 @@ class Repulsion(Potential):
     """A = sum over pairs of e exp(-(r - s) / w) (1 - r^2/rc^2)^3: soft, and smooth where it ends.
 
     Constants for each pair of species, in the order of `splines.pair_names`: e (kJ/mol) is the height at
-    about the distance s (nm), w (nm) the length over which it falls.
+    about the distance s (nm), w (nm) the length over which it falls. Pairs that the topology excludes do not
+    count; those three bonds apart, where it keeps them, count in full, so that they cannot overlap either.
     """
 
     types: tuple[str, ...] = eqx.field(static=True)
@@ -150,7 +151,7 @@ class LennardJones(Potential):
 
     `truncated` stops there, `shifted` is raised to end at zero, and `switched` falls to zero over the last
     tenth with two derivatives. Constants stand for each pair of species, in the order of `splines.pair_names`.
-    Pairs three bonds apart are scaled by `scale14`; it stays 1 where the topology excludes them.
+    Pairs three bonds apart are scaled by `scale14`, of the topology or another, where the topology keeps them.
     """
 
     types: tuple[str, ...] = eqx.field(static=True)

@@ -19,7 +19,8 @@ class PairSpline(LinearPotential):
     """A = sum over pairs of u(r), one spline for each pair of species.
 
     u vanishes at the cut-off with two derivatives; below `start` it goes on as a straight line, so that
-    two beads that come too close feel the force they felt at `start`.
+    two beads that come too close feel the force they felt at `start`. Pairs that the topology excludes do not
+    count; those three bonds apart, where it keeps them, count in full: what is learned has no use for `scale14`.
     """
 
     coefficients: Float[Array, "k"]
