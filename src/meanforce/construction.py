@@ -11,7 +11,7 @@ from meanforce.potentials.base import NetworkPotential, Potential
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
-from meanforce.recipe import Network, PotentialOptions, Spline
+from meanforce.recipe import Dimenet, Local, PotentialOptions, Spline
 
 #: The class behind each kind of network; its options are those of `recipe.Network`.
 NETWORKS: dict[str, Callable[..., NetworkPotential]] = {"dimenet": DimeNet, "local": LocalNetwork}
@@ -23,11 +23,14 @@ def construct(options: PotentialOptions, data: Dataset) -> Potential:
     What lies under a network keeps beads apart and molecules together, so that it need not learn where no data are.
     """
     if isinstance(options, Spline):
-        return SplinePotential(data.topology, cutoff=options.cutoff, many_body=options.many_body)
+        return _splines(options, options.cutoff, data)
     network = NETWORKS[options.kind](data.topology.types, cutoff=options.cutoff, seed=options.seed)
     return Sum((_foundation(options, data), network))
 
 
-def _foundation(options: Network, data: Dataset) -> Potential:
-    splines = SplinePotential(data.topology, cutoff=options.reach, many_body=options.many_body)
-    return fit(splines, [ForceMatching(data)]).model.potential
+def _foundation(options: Local | Dimenet, data: Dataset) -> Potential:
+    return fit(_splines(options, options.reach, data), [ForceMatching(data)]).model.potential
+
+
+def _splines(options: PotentialOptions, cutoff: float, data: Dataset) -> SplinePotential:
+    return SplinePotential(data.topology, cutoff=cutoff, spacing=options.spacing, many_body=options.many_body)

@@ -68,6 +68,7 @@ class Spline(Options):
 
     kind: Literal["spline"] = "spline"
     cutoff: Positive = Field(0.9, description="nm, of the pair splines")
+    spacing: Positive = Field(0.02, description="nm, between the knots of the pair splines")
     many_body: bool = Field(True, description="three-body splines on top of the pairs")
 
 
@@ -76,6 +77,7 @@ class Network(Options):
 
     cutoff: Positive = Field(0.5, description="nm, of the network")
     reach: Positive = Field(0.9, description="nm, of the pair splines under it")
+    spacing: Positive = Field(0.02, description="nm, between their knots")
     many_body: bool = Field(False, description="three-body splines under it as well")
     seed: int = Field(0, ge=0, description="of the weights it starts from")
 

@@ -135,6 +135,20 @@ class Topology:
         """Pairs (i < j) exactly three bonds apart; none where these are excluded."""
         return _pairs(self._shells, [3] if self.exclude < 3 else [])
 
+    @cached_property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of species of which some two beads interact: those that are not all excluded."""
+        count = np.bincount(self.species_index, minlength=len(self.types))
+        number = np.outer(count, count) - np.diag(count)
+        number -= np.diag(np.diag(number) // 2)
+        for i, j in self.species_index[self.excluded]:
+            number[i, j] -= 1
+            if i != j:
+                number[j, i] -= 1
+        return tuple(
+            (a, b) for i, a in enumerate(self.types) for j, b in enumerate(self.types) if i <= j and number[i, j] > 0
+        )
+
     def kinds(self, name: str) -> tuple[tuple[str, ...], ...]:
         """The distinct kinds of 'bonds', 'angles' or 'dihedrals', as species read from either end."""
         return tuple(sorted({self._kind(term) for term in getattr(self, name)}))

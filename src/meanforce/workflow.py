@@ -170,7 +170,7 @@ def models(recipe: Recipe, folder: RunFolder) -> dict[Path, PotentialOptions]:
     if recipe.validate_.pair_only:
         own = recipe.potential
         reach = own.cutoff if isinstance(own, Spline) else own.reach
-        found[folder.pairs_model] = Spline(cutoff=reach, many_body=False)
+        found[folder.pairs_model] = Spline(cutoff=reach, spacing=own.spacing, many_body=False)
     return found
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from meanforce.learn.regression import Normal, regress
+from meanforce.learn.regression import STIFFEST, Normal, balance, regress
 from meanforce.learn.validation import cross_validated, held_out
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
@@ -224,3 +224,19 @@ def test_a_function_that_a_frame_only_grazes_does_not_spoil_the_others():
     found = regress([normal_of(x, labels)], [Penalty("curve", 0, second.T @ second + 1e-6 * np.eye(8))], names(8))
     assert np.abs(found.coefficients[:7] - c[:7]).max() < 0.02
     assert found.identifiability.unsampled == (names(8)[7],)
+
+
+def test_a_strength_stops_rising_before_its_rounding_drowns_the_other_terms():
+    """Two splines of nearly the same variable: one of them does all the work, and the other becomes a straight line."""
+    random = np.random.default_rng(0)
+    r = random.uniform(0, 1, 3000)
+    near = np.clip(r + 1e-3 * random.standard_normal(3000), 0, 1)
+    x = np.concatenate([splines(r), splines(near)], 1)
+    y = 3 * r + truth(near) + 0.3 * random.standard_normal(3000)
+    normal = normal_of(x, y)
+    rough = curvature(24).matrix + 1e-6 * np.eye(24)
+    penalties = [Penalty("one", 0, rough), Penalty("two", 24, rough)]
+    found = regress([normal], penalties, names(48))
+    typical = balance([normal.total], 1 / (found.inefficiency * found.noise**2), penalties)
+    assert 1e4 < (found.strengths / typical).max() < 2 * STIFFEST
+    assert found.noise[0] == pytest.approx(0.3, rel=0.05)

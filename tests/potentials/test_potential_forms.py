@@ -114,10 +114,28 @@ def test_headers_edited_by_hand_are_refused_by_name():
     with pytest.raises(ValueError, match="the header says"):
         from_header(structure, {name: a[:-1] for name, a in arrays.items()})
     with pytest.raises(ValueError, match="coefficients are needed"):
-        from_header({**structure, "fields": {**structure["fields"], "types": ["A", "B"]}}, arrays)
+        from_header({**structure, "fields": {**structure["fields"], "pairs": [["A", "A"]] * 2}}, arrays)
     with pytest.raises(ValueError, match="do not match"):
         from_header({**structure, "fields": {**structure["fields"], "typo": 1}}, arrays)
     with pytest.raises(ValueError, match="no field asks for"):
         from_header(structure, {**arrays, "more": np.zeros(1)})
     with pytest.raises(ValueError, match="not a potential"):
         from_header(structure["fields"]["curve"], {})
+
+
+def test_pairs_that_are_left_out_do_not_interact():
+    topology = Topology.of(["A", "B", "B"], {"A": 1.0, "B": 1.0})
+    rng = np.random.default_rng(5)
+    frames = Frames(np.array([[[0.0, 0, 0], [0.35, 0, 0], [0.1, 0.4, 0]]]))
+    every = splines.PairSpline(("A", "B"), cutoff=0.6, start=0.2, spacing=0.1)
+    some = splines.PairSpline(("A", "B"), pairs=(("A", "B"),), cutoff=0.6, start=0.2, spacing=0.1)
+    own = rng.normal(size=some.curve.size)
+    full = np.zeros((3, every.curve.size))
+    full[1] = own
+    every, some = every.with_coefficients(full.ravel()), some.with_coefficients(own)
+    graph = build(frames, topology, some.cutoffs)
+    np.testing.assert_allclose(some.energies(graph), every.energies(graph), rtol=1e-13)
+    np.testing.assert_allclose(some.energy(graph), every.energy(graph), rtol=1e-13)
+    np.testing.assert_allclose(some.design(graph).forces @ own, every.design(graph).forces @ full.ravel(), atol=1e-12)
+    with pytest.raises(ValueError, match="pairs name C"):
+        splines.PairSpline(("A", "B"), pairs=(("A", "C"),))

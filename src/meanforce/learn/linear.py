@@ -25,6 +25,9 @@ from meanforce.thermodynamics import derivatives, frames_per_batch, graphs
 
 #: Bytes of one batch of the design of forces; a few times as much is alive at once.
 DESIGN_BYTES = 64 * 2**20
+#: Bytes of the Gram matrices of all blocks of one objective, and the fewest blocks whatever their size.
+_GRAM_BYTES = 2**30
+_LEAST_BLOCKS = 8
 
 Progress = Callable[[float], None]
 
@@ -36,7 +39,7 @@ def normal_equations(
     blocks: int = 32,
     progress: Progress | None = None,
 ) -> tuple[list[Normal], Float[np.ndarray, "k k"]]:
-    """The normal equations of every objective, in `blocks` contiguous blocks of frames.
+    """The normal equations of every objective, in `blocks` contiguous blocks of frames, fewer where each is large.
 
     The second value is the covariance of the basis functions of A over the frames. Objectives on
     one data set share its design. Blocks follow the continuous runs of the data, in order.
@@ -46,8 +49,7 @@ def normal_equations(
     groups = by_data(objectives)
     for number, (data, members) in enumerate(groups):
         share = None if progress is None else lambda part, at=number: progress((at + part) / len(groups))
-        sums, edges = _accumulate(potential, data, members, blocks, share)
-        *normals, of_energy = (Equations(*map(np.stack, zip(*parts, strict=True))) for parts in zip(*sums, strict=True))
+        normals, of_energy, edges = _accumulate(potential, data, members, blocks, share)
         for member, blocked in zip(members, normals, strict=True):
             _refuse_not_finite(blocked, member, edges)
             found[id(member)] = Normal(blocked, member.weight)
@@ -69,37 +71,49 @@ def by_data(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadrat
 
 def _accumulate(
     potential: LinearPotential, data: Dataset, objectives: list[Quadratic], blocks: int, progress: Progress | None
-) -> tuple[list[tuple[Equations, ...]], Int[np.ndarray, "edges"]]:
-    """For each block the equations of the objectives and, last, the sums of the energy's basis functions."""
-    edges, batch = _lengths(data, potential.coefficients.shape[0], blocks)
+) -> tuple[list[Equations], Equations, Int[np.ndarray, "edges"]]:
+    """The equations of the objectives by block, the sums of the energy's basis functions, and where blocks begin."""
+    size = potential.coefficients.shape[0]
+    edges, batch = _lengths(data, size, blocks)
     weights = frame_weights(data)
     order = np.concatenate(data.runs())
     rows = tuple(type(objective).rows for objective in objectives)
-    sums: dict[int, tuple[Equations, ...]] = {}
+    sums = [_nothing(size, len(edges) - 1) for _ in objectives]
+    of_energy = _nothing(size, 1)
     done = 0
     for frames, graph, count in graphs(_batches(data, order, edges, batch), data.topology, potential.cutoffs):
         chosen = order[done : done + count]
         labels = tuple(objective.labels(frames, data.topology) for objective in objectives)
-        new = _equations(
+        *new, energy = _equations(
             potential, rows, graph, _padded(labels, count, graph.frames), _fill(weights[chosen], graph.frames)
         )
         number = int(np.searchsorted(edges, done, side="right")) - 1
-        sums[number] = new if number not in sums else tuple(map(_add, sums[number], new))
+        for total, more in zip(sums, new, strict=True):
+            _add(total, more, number)
+        _add(of_energy, energy, 0)
         done += count
         if progress is not None:
             progress(done / len(data))
-    return [sums[number] for number in sorted(sums)], edges
+    return sums, of_energy, edges
+
+
+def _nothing(size: int, blocks: int) -> Equations:
+    return Equations(np.zeros((blocks, size, size)), np.zeros((blocks, size)), np.zeros(blocks), np.zeros(blocks))
+
+
+def _add(total: Equations, more: Equations, block: int) -> None:
+    for sums, part in zip(total, more, strict=True):
+        sums[block] += np.asarray(part)
 
 
 def _covariance(sums: Equations) -> Float[np.ndarray, "k k"]:
-    frames = sums.count.sum()
-    mean = sums.moment.sum(axis=0) / frames
-    return sums.gram.sum(axis=0) / frames - np.outer(mean, mean)
+    mean = sums.moment[0] / sums.count[0]
+    return sums.gram[0] / sums.count[0] - np.outer(mean, mean)
 
 
 def _lengths(data: Dataset, size: int, blocks: int) -> tuple[Int[np.ndarray, "edges"], int]:
     """Where the blocks begin and end, and the frames in the equal batches that make them up."""
-    blocks = min(blocks, len(data))
+    blocks = min(blocks, len(data), max(_LEAST_BLOCKS, _GRAM_BYTES // (8 * max(size, 1) ** 2)))
     edges = len(data) * np.arange(blocks + 1) // blocks
     block = -(-len(data) // blocks)
     bytes_per_frame = 24 * len(data.topology) * max(size, 1)
@@ -158,10 +172,6 @@ def as_design(potential: Potential, graph: Graph) -> Design:
     """A potential that is not fitted as a design of one column."""
     known = derivatives(potential, graph)
     return Design(known.energy[:, None], known.forces[:, :, None], known.virial[:, None])
-
-
-def _add(left: Equations, right: Equations) -> Equations:
-    return Equations(*(a + b for a, b in zip(left, right, strict=True)))
 
 
 def _refuse_not_finite(equations: Equations, objective: Quadratic, edges: np.ndarray) -> None:

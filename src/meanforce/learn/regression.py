@@ -22,7 +22,10 @@ from meanforce.potentials.base import Penalty
 #: Sums of squares are known to this part of the labels' own; a smaller residual is rounding.
 ROUNDING = 16 * np.finfo(float).eps
 MAX_STEPS = 200
-STRENGTH_RANGE = 1e14  # about the scale at which data and prior are alike
+#: How far below the scale at which data and prior are alike a strength may fall, and how far it may rise above: a
+#: term is as smooth as it can be long before, and the rounding of more would drown what the data say of others.
+STRENGTH_RANGE = 1e14
+STIFFEST = 1e7
 
 
 class Normal(NamedTuple):
@@ -276,7 +279,7 @@ def _strengths(problem: Problem, solution: Solution, values: np.ndarray, scale: 
         if free < 1e-8 * rank:  # the data say nothing about this term
             new.append(value)
             continue
-        new.append(float(np.clip(free / max(rough, 1e-300), typical / STRENGTH_RANGE, typical * STRENGTH_RANGE)))
+        new.append(float(np.clip(free / max(rough, 1e-300), typical / STRENGTH_RANGE, typical * STIFFEST)))
     return np.array(new)
 
 

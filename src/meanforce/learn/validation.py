@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from meanforce.learn.errors import root
 from meanforce.learn.identify import penalty_matrix
-from meanforce.learn.regression import Normal, Problem, Regression, balance, pose, regress, residual_square
+from meanforce.learn.regression import Normal, Problem, Regression, balance, pose, regress, residual_square, solve
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
 
@@ -79,7 +79,9 @@ def _left_out(
 def _path(
     problem: Problem, precision: np.ndarray, strengths: np.ndarray, multiples: np.ndarray
 ) -> Float[np.ndarray, "trials k"]:
-    """The coefficients for each multiple of the strengths, from one simultaneous diagonalisation."""
+    """The coefficients for each multiple of the strengths; several come from one simultaneous diagonalisation."""
+    if len(multiples) == 1:
+        return solve(problem, precision, multiples[0] * strengths).coefficients[None]
     transform = problem.basis.transform
     prior = transform.T @ penalty_matrix(problem.penalties, strengths, len(transform)) @ transform
     data = sum(weight * gram for weight, gram in zip(precision, problem.grams, strict=True))

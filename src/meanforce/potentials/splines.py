@@ -16,7 +16,7 @@ from meanforce.potentials.curves import Curve, core
 
 
 class PairSpline(LinearPotential):
-    """A = sum over pairs of u(r), one spline for each pair of species.
+    """A = sum over pairs of u(r), one spline for each pair of species in `pairs`; the others do not interact.
 
     u vanishes at the cut-off with two derivatives; below `start` it goes on as a straight line, so that
     two beads that come too close feel the force they felt at `start`. Pairs that the topology excludes do not
@@ -25,24 +25,30 @@ class PairSpline(LinearPotential):
 
     coefficients: Float[Array, "k"]
     types: tuple[str, ...] = eqx.field(static=True)
+    pairs: tuple[tuple[str, str], ...] = eqx.field(static=True)
     curve: Curve
 
     def __init__(
         self,
         types: tuple[str, ...],
         *,
+        pairs: tuple[tuple[str, str], ...] | None = None,
         cutoff: float = 0.9,
         start: float = 0.2,
         spacing: float = 0.02,
         coefficients: Float[Array, "k"] | None = None,
     ):
-        """Knots from `start` to `cutoff` (nm), at most `spacing` apart."""
+        """Knots from `start` to `cutoff` (nm), at most `spacing` apart; `pairs` are all there are unless given."""
         self.types = tuple(types)
+        self.pairs = pair_names(self.types) if pairs is None else tuple((a, b) for a, b in pairs)
         self.curve = Curve(float(start), float(cutoff), _intervals(start, cutoff, spacing), "cutoff")
-        self.coefficients = _given(coefficients, len(pair_names(self.types)) * self.curve.size)
+        self.coefficients = _given(coefficients, len(self.pairs) * self.curve.size)
 
     def __check_init__(self):
-        check_size(self.coefficients, len(pair_names(self.types)) * self.curve.size)
+        unknown = {name for pair in self.pairs for name in pair} - set(self.types)
+        if unknown:
+            raise ValueError(f"pairs name {', '.join(sorted(unknown))}; the types are {', '.join(self.types)}")
+        check_size(self.coefficients, len(self.pairs) * self.curve.size)
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
@@ -51,21 +57,20 @@ class PairSpline(LinearPotential):
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         near = edges(graph, self.curve.high)
         there = neighbour_species(graph, self.curve.high) if len(self.types) > 1 else 0
-        kind = pair_kind(self.types, graph.species[:, None], there)
-        tables = _tables(self.curve, self.coefficients, graph)
-        return self.curve.evaluate(tables, kind, jnp.sqrt(near.squared)).sum(1) / 2
+        kind = self._kind(graph.species[:, None], there)
+        return self.curve.evaluate(self._polynomials(graph), kind, jnp.sqrt(near.squared)).sum(1) / 2
 
     def energy(self, graph: Graph) -> Float[Array, "frames"]:
-        curve, types = self.curve, self.types
+        curve, kind = self.curve, self._kind
 
         def u(tables, squared, here, there):
-            return curve.evaluate(tables, pair_kind(types, here, there), jnp.sqrt(squared))
+            return curve.evaluate(tables, kind(here, there), jnp.sqrt(squared))
 
         def slope(tables, squared, here, there):
             distance = jnp.sqrt(squared)
-            return curve.slope(tables, pair_kind(types, here, there), distance) / (2 * distance)
+            return curve.slope(tables, kind(here, there), distance) / (2 * distance)
 
-        return pair_energy(graph, curve.high, u, _tables(curve, self.coefficients, graph), slope)
+        return pair_energy(graph, curve.high, u, self._polynomials(graph), slope)
 
     def design(self, graph: Graph) -> Design:
         near = edges(graph, self.curve.high)
@@ -85,10 +90,10 @@ class PairSpline(LinearPotential):
         return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
 
     def basis_names(self) -> tuple[str, ...]:
-        return _names("pair", pair_names(self.types), self.curve, "nm")
+        return _names("pair", self.pairs, self.curve, "nm")
 
     def penalties(self) -> tuple[Penalty, ...]:
-        return _penalties("pair", pair_names(self.types), self.curve)
+        return _penalties("pair", self.pairs, self.curve)
 
     def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> PairSpline:
         rows = np.asarray(self.coefficients).reshape(-1, self.curve.size)
@@ -99,9 +104,24 @@ class PairSpline(LinearPotential):
         """Which edges belong to each pair of species; None where there is but one."""
         if len(self.types) == 1:
             return (None,)
-        kind = pair_kind(self.types, graph.species[:, None], neighbour_species(graph, self.curve.high))
+        kind = self._kind(graph.species[:, None], neighbour_species(graph, self.curve.high))
         dtype = graph.positions.dtype
-        return tuple((kind == pair).astype(dtype)[..., None] for pair in range(len(pair_names(self.types))))
+        return tuple((kind == pair).astype(dtype)[..., None] for pair in range(len(self.pairs)))
+
+    def _kind(self, here, there):
+        """Where the pair of two species stands in `pairs`; one further if it is none of them."""
+        if len(self.types) == 1:
+            return 0
+        place = {name: n for n, name in enumerate(self.types)}
+        kinds = np.full((len(self.types),) * 2, len(self.pairs), np.int32)
+        for number, (a, b) in enumerate(self.pairs):
+            kinds[place[a], place[b]] = kinds[place[b], place[a]] = number
+        return take(jnp.asarray(kinds.reshape(-1)), here * len(self.types) + there)
+
+    def _polynomials(self, graph: Graph) -> Float[Array, "4 entries"]:
+        """The splines of all pairs and, where some do not interact, one that is zero."""
+        nothing = [] if self.pairs == pair_names(self.types) else [jnp.zeros(self.curve.size)]
+        return _tables(self.curve, jnp.concatenate([self.coefficients, *nothing]), graph)
 
 
 class BondSpline(LinearPotential):

@@ -131,9 +131,8 @@ class SplinePotential(LinearPotential):
         added as it is, and the splines learn what it leaves.
         """
         terms: list[LinearPotential] = []
-        beads = len(topology)
-        if beads * (beads - 1) // 2 > len(topology.excluded):
-            terms.append(PairSpline(topology.types, cutoff=cutoff, start=start, spacing=spacing))
+        if topology.pairs:
+            terms.append(PairSpline(topology.types, pairs=topology.pairs, cutoff=cutoff, start=start, spacing=spacing))
             if many_body is True:
                 terms.append(ThreeBodySpline(topology.types))
             elif many_body is not False:
