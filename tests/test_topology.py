@@ -144,7 +144,7 @@ def test_mixtures_of_different_rules_are_refused():
 
 
 def test_pairs_are_those_that_some_two_beads_can_have():
-    chain = Topology.of(["A", "B", "C", "D"], {k: 1.0 for k in "ABCD"}, bonds=[(0, 1), (1, 2), (2, 3)], exclude=2)
+    chain = Topology.of(["A", "B", "C", "D"], dict.fromkeys("ABCD", 1.0), bonds=[(0, 1), (1, 2), (2, 3)], exclude=2)
     assert chain.pairs == (("A", "D"),)
     liquid = Topology.of(["A", "B", "A", "B"], {"A": 1.0, "B": 1.0}, bonds=[(0, 1), (2, 3)], exclude=1)
     assert liquid.pairs == (("A", "A"), ("A", "B"), ("B", "B"))
