@@ -79,8 +79,9 @@ def _accumulate(
     order = np.concatenate(data.runs())
     rows = tuple(type(objective).rows for objective in objectives)
     sums = [_nothing(size, len(edges) - 1) for _ in objectives]
-    of_energy = _nothing(size, 1)
-    done = 0
+    of_energy: Equations | None = None
+    inside: list[Equations] = []  # sums of the block under way: they stay on the device, and nothing waits for it
+    block = done = 0
     for frames, graph, count in graphs(_batches(data, order, edges, batch), data.topology, potential.cutoffs):
         chosen = order[done : done + count]
         labels = tuple(objective.labels(frames, data.topology) for objective in objectives)
@@ -88,12 +89,17 @@ def _accumulate(
             potential, rows, graph, _padded(labels, count, graph.frames), _fill(weights[chosen], graph.frames)
         )
         number = int(np.searchsorted(edges, done, side="right")) - 1
-        for total, more in zip(sums, new, strict=True):
-            _add(total, more, number)
-        _add(of_energy, energy, 0)
+        if number != block:
+            _enter(sums, inside, block)
+            block, inside = number, []
+        inside = list(map(_add, inside, new)) if inside else new
+        of_energy = energy if of_energy is None else _add(of_energy, energy)
         done += count
         if progress is not None:
             progress(done / len(data))
+    _enter(sums, inside, block)
+    if of_energy is None:
+        raise ValueError("the data hold no frames")
     return sums, of_energy, edges
 
 
@@ -101,14 +107,20 @@ def _nothing(size: int, blocks: int) -> Equations:
     return Equations(np.zeros((blocks, size, size)), np.zeros((blocks, size)), np.zeros(blocks), np.zeros(blocks))
 
 
-def _add(total: Equations, more: Equations, block: int) -> None:
-    for sums, part in zip(total, more, strict=True):
-        sums[block] += np.asarray(part)
+def _enter(sums: list[Equations], found: list[Equations], block: int) -> None:
+    """Puts the equations of one block among those of all."""
+    for total, part in zip(sums, found, strict=True):
+        for field, value in zip(total, part, strict=True):
+            field[block] = value
+
+
+def _add(left: Equations, right: Equations) -> Equations:
+    return Equations(*(a + b for a, b in zip(left, right, strict=True)))
 
 
 def _covariance(sums: Equations) -> Float[np.ndarray, "k k"]:
-    mean = sums.moment[0] / sums.count[0]
-    return sums.gram[0] / sums.count[0] - np.outer(mean, mean)
+    mean = np.asarray(sums.moment) / sums.count
+    return np.asarray(sums.gram) / sums.count - np.outer(mean, mean)
 
 
 def _lengths(data: Dataset, size: int, blocks: int) -> tuple[Int[np.ndarray, "edges"], int]:
