@@ -1,13 +1,49 @@
 """Exactness is tested in double precision; shapes and types are checked while tests run."""
 
+import inspect
 import warnings
 
+import jaxtyping
+import numba
 import pytest
 
-import meanforce.numerics.precision  # noqa: F401  (before any array is made)
+_njit = numba.njit
+
+
+def _compiled(*functions, **options):
+    """Numba compiles the functions themselves: their checks are Python."""
+    if functions:
+        return _njit(*map(inspect.unwrap, functions), **options)
+    return lambda function: _njit(**options)(inspect.unwrap(function))
+
+
+numba.njit = _compiled
+jaxtyping.install_import_hook("meanforce", "typechecks.checked")  # before any of it is imported
+
+import meanforce.numerics.precision  # noqa: E402, F401  (before any array is made)
 
 # Native extensions built against an older NumPy ABI announce it on import; it concerns their authors.
 warnings.filterwarnings("ignore", message="numpy.ndarray size changed")
+
+_raises = pytest.raises
+
+
+class _Refuses:
+    """What a test hands over to be refused goes past the checks of types, to the message that users see."""
+
+    def __init__(self, *expected, **options):
+        self._raises = _raises(*expected, **options)
+
+    def __enter__(self):
+        jaxtyping.config.update("jaxtyping_disable", True)
+        return self._raises.__enter__()
+
+    def __exit__(self, *error):
+        jaxtyping.config.update("jaxtyping_disable", False)
+        return self._raises.__exit__(*error)
+
+
+pytest.raises = _Refuses
 
 
 @pytest.fixture(autouse=True, scope="session")

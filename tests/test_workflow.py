@@ -75,8 +75,8 @@ def test_the_log_tells_what_was_done(finished):
     told = [re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4} (.*)", line)[1] for line in first]
     assert re.fullmatch(r"command: .*meanforce\S* run small\.yaml", told[0])
     assert re.match(r"versions: python 3\.\d+.*, jax \d", told[1])
-    stages = ["Simulating the atoms", "Mapping atoms to beads", "Fitting the model", "Fitting pairs alone",
-              "Sampling the model", "Sampling pairs alone", "Judging the model"]  # fmt: skip
+    stages = ["Simulating the atoms", "Mapping atoms to beads", "Fitting the model", "Sampling the model",
+              "Judging the model"]  # fmt: skip
     assert [line.removeprefix("begin: ") for line in told if line.startswith("begin: ")] == stages
     ends = [re.fullmatch(r"end: (.*), \d+\.\d s", line) for line in told if line.startswith("end: ")]
     assert [end[1] for end in ends] == stages

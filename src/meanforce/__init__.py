@@ -15,6 +15,8 @@ from meanforce.learn.fit import fit
 from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
 from meanforce.topology import Topology
 
@@ -22,10 +24,12 @@ __all__ = [
     "NVE",
     "Barostat",
     "Dataset",
+    "DimeNet",
     "Ensemble",
     "ForceMatching",
     "Frames",
     "Langevin",
+    "LocalNetwork",
     "Mapping",
     "Model",
     "NoseHoover",

@@ -225,7 +225,7 @@ def strained(graph: Graph, strain: Float[Array, "frames"] | Float[Array, "frames
     """Positions and boxes stretched by 1 + strain; the virial is -dA/d(strain) at zero."""
     strain = jnp.asarray(strain, graph.positions.dtype)
     if strain.ndim == 1:
-        strain = strain[:, None, None] * jnp.eye(3, dtype=strain.dtype)
+        strain = strain[:, None, None] * jnp.eye(3, dtype=strain.dtype)[None]
     apply = lambda rows, matrix: rows + jnp.einsum("...j,...ij->...i", rows, matrix)
     positions = apply(graph.positions, _of_bead(graph, strain))
     if graph.box is None:

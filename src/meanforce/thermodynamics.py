@@ -11,7 +11,7 @@ Phi, and with it A, E and S, is known up to its gauge h(T, lambda); forces, viri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -30,7 +30,11 @@ from meanforce.units import BAR, KB
 _SLOTS = 2_000_000
 _NEIGHBOURS_GUESS = 100
 
+#: One number for each frame; of a single configuration, given without an axis for frames, a number.
+PerFrame = Float[np.ndarray, "frames"] | np.float64
 
+
+@runtime_checkable
 class HasPotential(Protocol):
     """What a model is here: a potential with the topology it is for."""
 
@@ -49,32 +53,32 @@ class Derivatives(NamedTuple):
     virial: Float[Array, "frames"]  # -dA/d(ln L), kJ/mol: all positions and the box scaled as one
 
 
-def free_energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+def free_energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """A(R; T, lambda) in kJ/mol."""
     return _evaluate(_free_energy, model, R, box, temperature, parameters)
 
 
-def force(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames beads 3"]:
+def force(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "*frames beads 3"]:
     """The mean force F = -dA/dR in kJ/(mol nm)."""
     return _evaluate(_force, model, R, box, temperature, parameters)
 
 
-def energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+def energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """E(R) = d Phi/d beta = A - T dA/dT in kJ/mol: the mean atomistic energy at fixed beads."""
     return _evaluate(_energy, model, R, box, temperature, parameters)
 
 
-def entropy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+def entropy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """S(R) = -dA/dT in kJ/(mol K)."""
     return _evaluate(_entropy, model, R, box, temperature, parameters)
 
 
-def virial(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+def virial(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """W = -dA/d(ln L) in kJ/mol by a derivative in the strain: all beads and the box scale as one."""
     return _evaluate(_virial, model, R, box, temperature, parameters)
 
 
-def pressure(model: HasPotential, R, box=None, *, temperature, parameters=None) -> Float[np.ndarray, "frames"]:
+def pressure(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """The instantaneous pressure (N kT + W/3)/V of N beads in bar, with the ideal part at `temperature`."""
     if box is None:
         raise ValueError("a pressure needs a box: give box=")
@@ -168,7 +172,7 @@ def _compiled(quantity: Callable, potential: Potential, graph: Graph) -> Array:
     return quantity(potential, graph)
 
 
-def _evaluate(quantity: Callable, model: HasPotential, R, box, temperature, parameters) -> np.ndarray:
+def _evaluate(quantity: Callable, model: HasPotential, R, box, temperature, parameters) -> Any:
     frames, single = _frames(model.topology, R, box, temperature, parameters)
     size = frames_per_batch(model.topology, len(frames))
     batches = (frames[first : first + size] for first in range(0, len(frames), size))
@@ -180,7 +184,9 @@ def _evaluate(quantity: Callable, model: HasPotential, R, box, temperature, para
     return values[0] if single else values
 
 
-def _frames(topology: Topology, R, box, temperature, parameters: Mapping[str, float] | None) -> tuple[Frames, bool]:
+def _frames(
+    topology: Topology, R, box, temperature, parameters: Mapping[str, float | Float[np.ndarray, "frames"]] | None
+) -> tuple[Frames, bool]:
     """What the caller gave as frames, refused here if it cannot be meant."""
     positions = np.asarray(R, float)
     single = positions.ndim == 2

@@ -40,7 +40,7 @@ class Topology:
     @staticmethod
     def of(
         species: Sequence[str],
-        masses: Mapping[str, float] | Sequence[float],
+        masses: Mapping[str, float] | Sequence[float] | np.ndarray,
         *,
         bonds=(),
         angles=(),

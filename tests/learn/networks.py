@@ -48,7 +48,7 @@ class PairNetwork(NetworkPotential):
         near = squared < self.cutoff**2
         distance = jnp.sqrt(jnp.where(near, squared, self.cutoff**2))
         centres = jnp.linspace(0.1, self.cutoff, self.inner.shape[0], dtype=distance.dtype)
-        features = jnp.exp(-(((distance[..., None] - centres) / 0.1) ** 2))
+        features = jnp.exp(-(((distance[..., None] - centres[None, None]) / 0.1) ** 2))
         envelope = (1 - (distance / self.cutoff) ** 2) ** 3
         return (envelope * (jnp.tanh(features @ self.inner) @ self.outer)).sum(1)
 

@@ -61,7 +61,7 @@ def test_weighted_mean_corrects_the_distribution():
     one = statistics.weighted_mean(x[:2000], np.exp(0.5 * x[:2000]))
     assert one.error == pytest.approx(np.std(repeated), rel=0.25)
     assert statistics.effective_size(np.ones(7)) == pytest.approx(7)
-    assert statistics.effective_size([1, 0, 0]) == pytest.approx(1)
+    assert statistics.effective_size(np.array([1.0, 0.0, 0.0])) == pytest.approx(1)
 
 
 def test_block_errors_rise_to_a_plateau():
@@ -94,9 +94,9 @@ def test_equilibration_finds_the_end_of_a_drift():
 
 
 def test_combining_independent_estimates():
-    estimate, chi2 = statistics.combine([1.0, 3.0], [1.0, 1.0])
+    estimate, chi2 = statistics.combine(np.array([1.0, 3.0]), np.ones(2))
     assert (estimate.mean, estimate.error, chi2) == pytest.approx((2.0, np.sqrt(0.5), 2.0))
-    assert statistics.combine([1.0, 3.0], [0.1, 10.0])[0].mean == pytest.approx(1.0002, abs=1e-4)
+    assert statistics.combine(np.array([1.0, 3.0]), np.array([0.1, 10.0]))[0].mean == pytest.approx(1.0002, abs=1e-4)
 
 
 def test_too_little_data_is_refused():

@@ -26,7 +26,7 @@ def test_the_spread_of_linear_members_is_that_of_their_coefficients():
     committee, here = Committee(members()), graph()
     coefficients = np.stack([m.coefficients for m in committee.members])
     rows = SPLINE.design(here)
-    centred = rows.energy - rows.energy.mean(0)
+    centred = rows.energy - rows.energy.mean(0, keepdims=True)
     assert np.allclose(committee.energy(here), rows.energy @ coefficients.mean(0), rtol=1e-11)
     assert np.allclose(committee.force_std(here), np.std(rows.forces @ coefficients.T, axis=-1, ddof=1), atol=1e-10)
     assert np.allclose(committee.energy_std(here), np.std(centred @ coefficients.T, axis=-1, ddof=1), atol=1e-10)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from meanforce.data import splits, storage, writer
 from meanforce.data.checks import arrays, box_array, check, check_same_labels, normalised, per_frame
@@ -22,6 +22,7 @@ _COMMIT_SECONDS = 5.0
 _COMMIT_BYTES = 2**26
 
 
+@runtime_checkable
 class Source(Protocol):
     """Frames that come in batches, such as a mapped trajectory."""
 
@@ -31,6 +32,7 @@ class Source(Protocol):
     def batches(self, size: int) -> Iterator[Frames]: ...
 
 
+@runtime_checkable
 class _Reader(Protocol):
     """Where the frames of a data set are: a file (`storage.Store`) or memory."""
 
@@ -130,7 +132,7 @@ class Dataset:
         forces: Float[np.ndarray, "frames particles 3"] | None = None,
         energies: Float[np.ndarray, "frames"] | None = None,
         box: np.ndarray | Sequence[float] | None = None,
-        temperature: float | Float[np.ndarray, "frames"] | None = None,
+        temperature: float | Sequence[float] | Float[np.ndarray, "frames"] | None = None,
         path: str | Path | None = None,
         **labels,
     ) -> Dataset:
@@ -204,7 +206,7 @@ class Dataset:
         for first in range(0, count, size):
             yield self[first : first + size] if order is None else self[order[first : first + size]]
 
-    def column(self, name: str) -> Float[np.ndarray, "frames ..."] | None:
+    def column(self, name: str) -> Shaped[np.ndarray, "frames ..."] | None:
         """One label of all frames, or None where it is missing; parameters are 'parameters/<name>'."""
         if name not in self.reader.names:
             return None
@@ -265,7 +267,7 @@ class Dataset:
         """The data set of these frames, by their numbers."""
         return replace(self, rows=self._rows[rows])
 
-    def runs(self) -> list[Int[np.ndarray, "n"]]:
+    def runs(self) -> list[Int[np.ndarray, "_"]]:
         """Frame numbers of each continuous run: one trajectory at one state point."""
         names = ["temperature", *(f"parameters/{name}" for name in self.parameters)]
         columns = [values for values in map(self.column, names) if values is not None]

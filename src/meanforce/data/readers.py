@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -23,6 +23,7 @@ from meanforce.topology import Topology
 _PATH = str | Path
 
 
+@runtime_checkable
 class Source(Protocol):
     """What can be mapped: atoms read from files, a data set of atoms, or anything else of this shape."""
 
@@ -32,6 +33,7 @@ class Source(Protocol):
     def batches(self, size: int) -> Iterator[Frames]: ...
 
 
+@runtime_checkable
 class Run(Protocol):
     """One continuous trajectory."""
 

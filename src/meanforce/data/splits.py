@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from meanforce.data.errors import DatasetError
 
-Rows = Int[np.ndarray, "rows"]
+Rows = Int[np.ndarray, "_"]
 
 
 def runs(state: np.ndarray, trajectory: Int[np.ndarray, "frames"] | None) -> list[Rows]:

@@ -8,7 +8,7 @@ unwrapped; forces come in the precision of the run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +42,7 @@ class Phase(NamedTuple):
     step: Int[Array, ""]
 
 
+@runtime_checkable
 class Integrator(Protocol):
     """Pure functions; options are the fields of a frozen dataclass. `finish` with no time changes nothing."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +28,7 @@ _LANGEVIN, _SETTINGS = Langevin(), Settings()
 _TELL_EVERY = 1.0  # s
 
 
+@runtime_checkable
 class Model(Protocol):
     """What is simulated."""
 

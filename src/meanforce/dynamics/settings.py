@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,4 +121,4 @@ class SimulationStopped(RuntimeError):
 
 
 def _whole(number: float) -> bool:
-    return abs(number - round(number)) < 1e-6 * max(1.0, abs(number))
+    return math.isclose(number, round(number), rel_tol=1e-6, abs_tol=1e-6)

@@ -101,10 +101,10 @@ def system(task: Task, order: Int[np.ndarray, "beads"], at_rest: bool) -> System
 
 
 def graph(
-    task: Task, order: Int[np.ndarray, "beads"], positions: Float[np.ndarray, "beads 3"],
+    task: Task, order: Int[np.ndarray, "beads"], positions: Float[np.ndarray, "... 3"],
     box: Float[np.ndarray, "replicas 3 3"] | None, capacities: Sequence[int] | None = None,
 ) -> Graph:  # fmt: skip
-    """The graph of all replicas, with lists of the given capacities or with room for what they need."""
+    """The graph of all replicas (their positions in a row or apart), with lists of the given or the needed capacity."""
     cutoffs = task.potential.cutoffs
     skin = task.settings.skin or max(cutoffs, default=0.0) / 6
     frames = Frames(
@@ -152,7 +152,7 @@ def same_energy(task: Task, potential: Potential, sorted_: Graph) -> bool:
 
 def keeps_momentum(potential: Potential, graph: Graph) -> bool:
     """Whether forces add up to zero, seen away from the start, which may be where an outer field vanishes."""
-    shift = jnp.array([0.0137, -0.0071, 0.0093], graph.positions.dtype)
+    shift = jnp.array([[0.0137, -0.0071, 0.0093]], graph.positions.dtype)
     moved = eqx.tree_at(lambda g: g.positions, graph, graph.positions + shift)
     _, forces, _ = eqx.filter_jit(measure)(potential, moved)
     each = np.asarray(forces, float).reshape(graph.frames, -1, 3)

@@ -239,7 +239,7 @@ def _point(task: Task, state: State, squares: Float[np.ndarray, "members objecti
 
 def judged(
     task: Task, learned: Any, rooms: Rooms, rows: Sequence[np.ndarray], *, held_out: bool
-) -> tuple[list[Float[np.ndarray, "members frames"]], Rooms]:
+) -> tuple[list[Float[np.ndarray, "members _"]], Rooms]:
     """The mean square residual of every frame, for each objective."""
     found: list[list[np.ndarray]] = [[] for _ in task.objectives]
     drawn = batches.ordered_batches(task.groups, task.layout, rooms, rows, held_out=held_out)

@@ -119,8 +119,9 @@ def _add(left: Equations, right: Equations) -> Equations:
 
 
 def _covariance(sums: Equations) -> Float[np.ndarray, "k k"]:
-    mean = np.asarray(sums.moment) / sums.count
-    return np.asarray(sums.gram) / sums.count - np.outer(mean, mean)
+    frames = np.asarray(sums.count)
+    mean = np.asarray(sums.moment) / frames
+    return np.asarray(sums.gram) / frames - np.outer(mean, mean)
 
 
 def _lengths(data: Dataset, size: int, blocks: int) -> tuple[Int[np.ndarray, "edges"], int]:
@@ -162,7 +163,7 @@ def _equations(
     potential: LinearPotential,
     rows: tuple[Callable[[Design], Array], ...],
     graph: Graph,
-    labels: tuple[Float[Array | np.ndarray, "labels"], ...],
+    labels: tuple[Float[Array | np.ndarray, "_"], ...],
     weights: Float[Array | np.ndarray, "frames"],
 ) -> tuple[Equations, ...]:
     design = potential.design(graph)

@@ -80,7 +80,7 @@ def _force_std(potential: LinearPotential, graph: Graph, factor: Array | np.ndar
 @eqx.filter_jit
 def _energy_std(potential: LinearPotential, graph: Graph, factor: Array | np.ndarray) -> Array:
     rows = potential.design(graph).energy
-    return jnp.linalg.norm((rows - rows.mean(axis=0)) @ factor, axis=-1)
+    return jnp.linalg.norm((rows - rows.mean(axis=0, keepdims=True)) @ factor, axis=-1)
 
 
 @eqx.filter_jit

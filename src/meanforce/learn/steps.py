@@ -178,10 +178,11 @@ def _advance(
     state: State,
     fixed: Any,
     batch: Batch,
-    variances: Float[np.ndarray, "... objectives"],
+    variances: Float[Array | np.ndarray, "... objectives"],
 ) -> State:
     """One step of Adam. `variances` are those of all objectives, of each member."""
-    slope, loss, squares, count = gradient(state.learned, fixed, batch, share / jnp.asarray(variances)[..., numbers])
+    each = jnp.asarray(variances)[..., numbers]
+    slope, loss, squares, count = gradient(state.learned, fixed, batch, jnp.broadcast_to(share, each.shape) / each)
 
     def move(state: State, slope, loss, squares, count) -> State:
         norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(slope)))

@@ -19,9 +19,9 @@ class Local(NamedTuple):
     """The basis functions `first` to `first + degree`: all that do not vanish at a point."""
 
     first: Int[Array, "..."]
-    value: Float[Array, "... degree+1"]
-    slope: Float[Array, "... degree+1"]
-    curvature: Float[Array, "... degree+1"]
+    value: Float[Array, "... order"]
+    slope: Float[Array, "... order"]
+    curvature: Float[Array, "... order"]
 
 
 class BSpline(eqx.Module):
@@ -54,7 +54,7 @@ class BSpline(eqx.Module):
         return (self.high - self.low) / self.intervals
 
     @property
-    def knots(self) -> Float[np.ndarray, "size+degree+1"]:
+    def knots(self) -> Float[np.ndarray, "knots"]:
         return self.low + self.spacing * self._steps()
 
     @property
@@ -64,7 +64,7 @@ class BSpline(eqx.Module):
             return (self.knots[1:] + self.knots[:-1]) / 2
         return np.convolve(self.knots[1:-1], np.full(self.degree, 1 / self.degree), "valid")
 
-    def local(self, x: Float[Array, "..."]) -> Local:
+    def local(self, x: Float[Array | np.ndarray, "..."] | float) -> Local:
         """The functions that do not vanish at x, with two derivatives."""
         first, t = self._place(x)
         matrices = self._matrices()
@@ -74,20 +74,20 @@ class BSpline(eqx.Module):
         orders = [jnp.einsum("...bp,...p->...b", matrix, _powers(t, self.degree, k)) for k in range(3)]
         return Local(first, orders[0], orders[1] / self.spacing, orders[2] / self.spacing**2)
 
-    def design(self, x: Float[Array, "n"], derivative: int = 0) -> Float[Array, "n size"]:
+    def design(self, x: Float[Array | np.ndarray, "n"], derivative: int = 0) -> Float[Array, "n size"]:
         """All basis functions, or their first or second derivative, at n points."""
         local = self.local(x)
         rows = jnp.arange(len(x))[:, None]
-        columns = local.first[:, None] + jnp.arange(self.degree + 1)
+        columns = local.first[:, None] + jnp.arange(self.degree + 1)[None]
         return jnp.zeros((len(x), self.size), local.value.dtype).at[rows, columns].set(local[1 + derivative])
 
-    def pieces(self, coefficients: Float[Array, "size"]) -> Float[Array, "intervals degree+1"]:
+    def pieces(self, coefficients: Float[Array, "size"]) -> Float[Array, "intervals order"]:
         """The polynomial in t on every interval, lowest power first: for many points, the fast form."""
         window = np.arange(self.intervals)[:, None] + np.arange(self.degree + 1)
         return jnp.einsum("ib,ibp->ip", coefficients[window], jnp.asarray(self._matrices(), coefficients.dtype))
 
     def evaluate(
-        self, pieces: Float[Array, "intervals degree+1"], x: Float[Array, "..."]
+        self, pieces: Float[Array, "intervals order"], x: Float[Array | np.ndarray, "..."] | float
     ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """Value and slope at x of a spline given by its `pieces`."""
         cell, t = self._place(x)
@@ -97,7 +97,9 @@ class BSpline(eqx.Module):
             value, slope = value * t + c, slope * t + value
         return value, slope / self.spacing
 
-    def __call__(self, coefficients: Float[Array, "size"], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(
+        self, coefficients: Float[Array, "size"], x: Float[Array | np.ndarray, "..."] | float
+    ) -> Float[Array, "..."]:
         return self.evaluate(self.pieces(coefficients), x)[0]
 
     def fit(self, function: Callable, points: int = 8) -> Float[np.ndarray, "size"]:

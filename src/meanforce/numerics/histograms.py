@@ -15,7 +15,7 @@ _fast = numba.njit(cache=True, nogil=True, error_model="numpy")
 def pair_distances(
     positions: Float[np.ndarray, "frames n 3"],
     box: Float[np.ndarray, "frames 3 3"] | None,
-    edges: Float[np.ndarray, "bins+1"],
+    edges: Float[np.ndarray, "edges"],
     *,
     species: Int[np.ndarray, "n"] | None = None,
     excluded: Int[np.ndarray, "pairs 2"] | None = None,

@@ -57,7 +57,7 @@ def exclusions(beads: int, pairs: Int[np.ndarray, "pairs 2"] | None) -> Exclusio
 def build(
     positions: Float[np.ndarray, "beads 3"],
     box: Float[np.ndarray, "frames 3 3"] | None,
-    start: Int[np.ndarray, "frames+1"],
+    start: Int[np.ndarray, "ends"],
     cutoffs: Sequence[float],
     capacities: Sequence[int],
     excluded: Exclusions | None = None,

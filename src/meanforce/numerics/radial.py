@@ -29,7 +29,7 @@ def _root(degree: int, low: float, high: float) -> float:
     return brentq(lambda z: spherical_jn(degree, z), low, high, xtol=1e-14)
 
 
-def envelope(x: Float[Array, "..."], power: int) -> Float[Array, "..."]:
+def envelope(x: Float[Array, "..."] | float, power: int) -> Float[Array, "..."]:
     """u(x) = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2), and 0 beyond 1 (DimeNet, eq. 8)."""
     return _cut(x) * _horner(_envelope_quotient(power), x)
 
@@ -37,14 +37,14 @@ def envelope(x: Float[Array, "..."], power: int) -> Float[Array, "..."]:
 def sines(x: Float[Array, "..."], frequencies: Float[Array, "radial"], power: int) -> Float[Array, "... radial"]:
     """sqrt(2) u(x) sin(f x)/x for each frequency: with f = n pi, the spherical Bessel functions j_0."""
     scaled = (jnp.sqrt(jnp.asarray(2, x.dtype)) * envelope(x, power) / x)[..., None]
-    return scaled * jnp.sin(jnp.minimum(x, 1)[..., None] * frequencies)
+    return scaled * jnp.sin(jnp.minimum(x, 1)[..., None] * frequencies.reshape((1,) * x.ndim + (-1,)))
 
 
 def spherical_bessel(
     x: Float[Array, "..."], degree: int, radial: int, power: int
 ) -> tuple[Float[Array, "... radial"], ...]:
     """sqrt(2)/|j_(l+1)(z_ln)| u(x) j_l(z_ln x) for each l up to `degree`: orthonormal without their envelope u."""
-    values = _cut(x) * _series(_bessel_series(degree, radial, power), 2 * jnp.minimum(x, 1) - 1)
+    values = _cut(x)[None] * _series(_bessel_series(degree, radial, power), 2 * jnp.minimum(x, 1) - 1)
     return tuple(jnp.moveaxis(values[n : n + radial], 0, -1) for n in range(0, len(values), radial))
 
 
@@ -87,7 +87,7 @@ def _series(
 
     @value.defjvp
     def _(primals, tangents):
-        return value(*primals), _series(chebyshev.chebder(coefficients), *primals) * tangents[0]
+        return value(*primals), _series(chebyshev.chebder(coefficients), *primals) * tangents[0][None]
 
     return value(t)
 
@@ -96,7 +96,7 @@ def _chebyshev(t: Float[Array, "..."], count: int) -> Float[Array, "count ..."]:
     """T_0 to T_(count - 1), in few steps: T_(n+m) = 2 T_n T_m - T_(n-m)."""
     values = jnp.stack([jnp.ones_like(t), t])
     while len(values) < count:
-        values = jnp.concatenate([values, 2 * values[-1] * values[1:] - values[-2::-1]])
+        values = jnp.concatenate([values, 2 * values[-1:] * values[1:] - values[-2::-1]])
     return values[:count]
 
 

@@ -8,13 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+#: An array, or of one series a number.
+Numbers = np.ndarray | np.float64
+
 
 class Estimate(NamedTuple):
     """A mean with its standard error, and how many independent samples it is worth."""
 
-    mean: np.ndarray | np.float64
-    error: np.ndarray | np.float64
-    effective: np.ndarray | np.float64
+    mean: Numbers
+    error: Numbers
+    effective: Numbers
 
 
 def autocorrelation(series: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
@@ -22,7 +25,7 @@ def autocorrelation(series: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n 
     return _normalised(_autocovariance(np.asarray(series, float) - np.mean(series, 0)))
 
 
-def inefficiency(series: Float[np.ndarray, "n ..."], chain: Int[np.ndarray, "n"] | None = None) -> np.ndarray:
+def inefficiency(series: Float[np.ndarray, "n ..."], chain: Int[np.ndarray, "n"] | None = None) -> Numbers:
     """g = 1 + 2 sum rho(t): how many samples one independent sample costs; at least 1.
 
     The sum ends at the first lag that is five times the running integrated time (Sokal's window). Several
@@ -32,12 +35,12 @@ def inefficiency(series: Float[np.ndarray, "n ..."], chain: Int[np.ndarray, "n"]
     return _inefficiency(series - series.mean(0), chain)
 
 
-def integrated_time(series: Float[np.ndarray, "n ..."], interval: float = 1.0) -> np.ndarray:
+def integrated_time(series: Float[np.ndarray, "n ..."], interval: float = 1.0) -> Numbers:
     """The integrated autocorrelation time 1/2 + sum rho(t), in units of the sampling interval."""
     return inefficiency(series) * interval / 2
 
 
-def effective_size(weights: Float[np.ndarray, "n"]) -> float:
+def effective_size(weights: Float[np.ndarray, "n ..."]) -> float:
     """Kish's effective number of weighted samples, (sum w)^2 / sum w^2."""
     weights = np.asarray(weights, float)
     return float(weights.sum() ** 2 / (weights**2).sum())
@@ -135,7 +138,7 @@ def equilibration(series: Float[np.ndarray, "n"], candidates: int = 50) -> tuple
     return int(starts[best]), float(sizes[best])
 
 
-def combine(means: Float[np.ndarray, "k ..."], errors: Float[np.ndarray, "k ..."]) -> tuple[Estimate, np.ndarray]:
+def combine(means: Float[np.ndarray, "k ..."], errors: Float[np.ndarray, "k ..."]) -> tuple[Estimate, Numbers]:
     """Independent estimates of one number weighted by their errors, and chi^2 per degree of freedom."""
     means, errors = np.asarray(means, float), np.asarray(errors, float)
     if not (errors > 0).all():
@@ -147,7 +150,7 @@ def combine(means: Float[np.ndarray, "k ..."], errors: Float[np.ndarray, "k ..."
     return Estimate(mean, total**-0.5, total**2 / (weight**2).sum(0)), chi2
 
 
-def _inefficiency(residual: np.ndarray, chain: np.ndarray | None) -> np.ndarray:
+def _inefficiency(residual: np.ndarray, chain: np.ndarray | None) -> Numbers:
     """The inefficiency of residuals about a mean that is known."""
     parts = [residual] if chain is None else [residual[chain == c] for c in np.unique(chain)]
     longest = max(len(p) for p in parts)

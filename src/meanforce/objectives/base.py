@@ -27,6 +27,7 @@ class Equations(NamedTuple):
     count: Any
 
 
+@runtime_checkable
 class Objective(Protocol):
     """`weight` multiplies the logarithm of the objective's likelihood.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Scalar(NamedTuple):
         return f"{self.name}: {with_error(self.value, self.error)} {self.unit}"
 
 
+@runtime_checkable
 class Observable(Protocol[Result_co]):
     """A quantity to average over an ensemble or a reference data set.
 

@@ -66,9 +66,10 @@ def pressure(source: Ensemble | Dataset | Samples, model: HasPotential | None = 
 def virials(model: HasPotential, frames: Frames) -> np.ndarray:
     """W = -dA/d(ln L) of each frame in kJ/mol, at the frames' own temperatures and parameters."""
     temperature = _temperature(frames)
-    return thermodynamics.virial(
+    values = thermodynamics.virial(
         model, frames.positions, frames.box, temperature=temperature, parameters=frames.parameters
     )
+    return np.asarray(values)
 
 
 def _temperature(frames: Frames) -> np.ndarray:

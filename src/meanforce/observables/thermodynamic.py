@@ -129,9 +129,10 @@ def _energies(model: HasPotential | None, frames: Frames) -> np.ndarray:
         return np.asarray(frames.energy, float)
     if frames.temperature is None:
         raise ValueError("the frames carry no temperature, on which a free energy depends")
-    return thermodynamics.energy(
+    values = thermodynamics.energy(
         model, frames.positions, frames.box, temperature=frames.temperature, parameters=frames.parameters
     )
+    return np.asarray(values)
 
 
 def _inner_variance(model: HasPotential, frames: Frames) -> np.ndarray:

@@ -78,7 +78,7 @@ class LinearPotential(Potential):
         """Every basis function with its derivatives, independent of the coefficients."""
 
     @abc.abstractmethod
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> "LinearPotential":
+    def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> "LinearPotential":
         """The same potential with other coefficients."""
 
     @abc.abstractmethod

@@ -2,7 +2,7 @@
 
 A spline is evaluated from tables of its polynomials, which are made from the coefficients once per compiled
 call: one gather per polynomial coefficient, and none for those that a derivative does not need. Design rows
-use every B-spline at once in closed form, without a search for the interval.
+hold the four B-splines that do not vanish, each put in its column.
 """
 
 from __future__ import annotations
@@ -85,13 +85,16 @@ class Curve(eqx.Module):
 
     def rows(self, x: Float[Array, "..."]) -> tuple[Float[Array, "... size"], Float[Array, "... size"]]:
         """Every basis function and its derivative at x."""
-        t = self._knots(x)[..., None]
+        t = self._knots(x)
         inside = jnp.clip(t, 0, self.intervals)
+        first = jnp.clip(jnp.floor(inside), 0, self.intervals - 1)
+        u = inside - first
+        slopes = [-((1 - u) ** 2) / 2, u * (3 * u - 4) / 2, (1 + u * (2 - 3 * u)) / 2, u * u / 2]
+        values = [(1 - u) ** 3 / 6, (4 + u * u * (3 * u - 6)) / 6, (1 + 3 * u * (1 + u * (1 - u))) / 6, u**3 / 6]
+        values = [value + slope * (t - inside) for value, slope in zip(values, slopes, strict=True)]
         used = self.intervals + (0 if self.ends == "cutoff" else 3)
-        v = inside - jnp.arange(-1, used - 1, dtype=x.dtype)
-        u = jnp.abs(v)
-        slope = jnp.sign(v) * (4 * jnp.maximum(1 - u, 0) ** 2 - jnp.maximum(2 - u, 0) ** 2) / 2
-        value = (jnp.maximum(2 - u, 0) ** 3 - 4 * jnp.maximum(1 - u, 0) ** 3) / 6 + slope * (t - inside)
+        place = jnp.arange(used).reshape((1,) * x.ndim + (-1,)) - first.astype(jnp.int32)[..., None]
+        value, slope = _put(values, place), _put(slopes, place)
         if self.ends in ("even", "periodic"):
             fold = jnp.asarray(self._fold(), x.dtype)
             value, slope = value @ fold, slope @ fold
@@ -128,6 +131,12 @@ class Curve(eqx.Module):
             fold[0, 1] = fold[-1, -2] = 1.0
             return fold
         return full
+
+
+def _put(parts: list[Float[Array, "..."]], place: Int[Array, "... size"]) -> Float[Array, "... size"]:
+    """Each part in the column where `place` is its number."""
+    first, *others = (jnp.where(place == number, part[..., None], 0) for number, part in enumerate(parts))
+    return sum(others, first)
 
 
 def core(coefficients: Float[np.ndarray, "size"], determined: np.ndarray, step: float) -> np.ndarray:

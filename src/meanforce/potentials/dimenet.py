@@ -169,7 +169,7 @@ class DimeNet(NetworkPotential):
         bessel = spherical_bessel(distance / self.cutoff, degree, len(self.frequencies), self.envelope)
         unit = (near.x / distance, near.y / distance, near.z / distance)
         share = jnp.asarray(np.sqrt(_degree_weights(degree))[degrees(degree)], distance.dtype)
-        angular = functions(harmonics(*unit, degree) * share[:, None])
+        angular = functions(harmonics(*unit, degree) * share[None, :, None])
         parts = tuple(slice(l**2, (l + 1) ** 2) for l in range(degree + 1))  # noqa: E741
         by_degree = tuple(Functions(angular.rows[:, part], angular.columns[:, :, part]) for part in parts)
         return _Basis(radial, functions(jnp.swapaxes(radial, 1, 2)), bessel, angular, by_degree)

@@ -18,7 +18,7 @@ class Terms(NamedTuple):
 
     beads: Int[Array, "terms width"]
     kind: Int[Array, "terms"]
-    vectors: Float[Array, "terms width-1 3"]
+    vectors: Float[Array, "terms steps 3"]
 
 
 def terms(graph: Graph, name: Kind) -> Terms:
@@ -40,7 +40,7 @@ def chain_vectors(graph: Graph, beads: Int[Array, "terms width"]) -> Float[Array
     return minimum_image(vectors.reshape(-1, 3), box).reshape(vectors.shape)
 
 
-def coordinate(vectors: Float[Array, "terms width-1 3"]) -> Float[Array, "terms"]:
+def coordinate(vectors: Float[Array, "terms steps 3"]) -> Float[Array, "terms"]:
     """The length (nm) of one vector, the angle between two, or the dihedral of three (radians, in (-pi, pi])."""
     if vectors.shape[1] == 1:
         return jnp.sqrt((vectors[:, 0] ** 2).sum(-1))
@@ -56,7 +56,7 @@ def coordinate(vectors: Float[Array, "terms width-1 3"]) -> Float[Array, "terms"
     return jnp.arctan2(sine, (first * second).sum(-1))
 
 
-def gradients(vectors: Float[Array, "terms width-1 3"]) -> Float[Array, "terms width 3"]:
+def gradients(vectors: Float[Array, "terms steps 3"]) -> Float[Array, "terms steps+1 3"]:
     """d coordinate / d position of each bead of each term."""
     slope = jax.grad(lambda v: coordinate(v).sum())(vectors)
     nothing = jnp.zeros_like(slope[:, :1])

@@ -91,7 +91,7 @@ class ThreeBodySpline(LinearPotential):
         virial = -(turned + jnp.swapaxes(turned, 1, 2))
         return Design(self._frame_rows(graph, values), self._force_rows(graph, local), self._frame_rows(graph, virial))
 
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> ThreeBodySpline:
+    def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> ThreeBodySpline:
         return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
 
     def basis_names(self) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ class ThreeBodySpline(LinearPotential):
         place[p, q] = place[q, p] = np.arange(len(p))
         rows = self.coefficients.reshape(len(self.types), len(p), self.degree + 1)
         share = np.where(np.eye(self.channels, dtype=bool), 1.0, 0.5)
-        return jnp.moveaxis(rows[:, place] * share[..., None], -1, 1)
+        return jnp.moveaxis(rows[:, place] * share[None, ..., None], -1, 1)
 
     def _neighbour_masks(self, graph: Graph) -> tuple[Array, ...]:
         """Where neighbours are of each species; nothing where there is only one."""
@@ -175,7 +175,7 @@ class ThreeBodySpline(LinearPotential):
         """
         degree_of = degrees(self.degree)
         moments = jnp.swapaxes(local.moments, 1, 2)  # beads, m, channels
-        own, reverse = moments[:, None], moments[local.index] * (-1.0) ** degree_of[:, None]
+        own, reverse = moments[:, None], moments[local.index] * (-1.0) ** degree_of[None, None, :, None]
         same = 2.0 * jnp.ones_like(local.distance)
         if len(self.types) > 1:
             at_i = ((graph.species == centre)[:, None] & local.masks[kind]).astype(own.dtype)

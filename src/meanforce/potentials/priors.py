@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -88,7 +89,7 @@ class PeriodicDihedral(Potential):
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         terms = internal.terms(graph, "dihedrals")
         n = jnp.arange(1, self.barrier.shape[1] + 1, dtype=terms.vectors.dtype)
-        waves = 1 + jnp.cos(internal.coordinate(terms.vectors)[:, None] * n - _of_kind(self.phase, terms))
+        waves = 1 + jnp.cos(internal.coordinate(terms.vectors)[:, None] * n[None] - _of_kind(self.phase, terms))
         return internal.shared(graph, terms.beads, (_of_kind(self.barrier, terms) * waves).sum(-1))
 
 
@@ -184,8 +185,8 @@ class LennardJones(Potential):
     def mixed(
         types: tuple[str, ...],
         *,
-        sigma: Float[ArrayLike, "types"],
-        epsilon: Float[ArrayLike, "types"],
+        sigma: Sequence[float] | Float[ArrayLike, "types"],
+        epsilon: Sequence[float] | Float[ArrayLike, "types"],
         cutoff: float,
         truncation: Truncation = "switched",
         scale14: float = 1.0,

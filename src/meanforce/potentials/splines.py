@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from meanforce.graph import Graph, edges, neighbour_species, pair_energy
@@ -13,6 +16,9 @@ from meanforce.numerics.edges import take
 from meanforce.potentials import internal
 from meanforce.potentials.base import Design, LinearPotential, Penalty, check_size, frame_rows
 from meanforce.potentials.curves import Curve, core
+
+#: Basis functions of edges held at once by a design: they stay in the cache of a processor.
+_ROWS_AT_ONCE = 200_000
 
 
 class PairSpline(LinearPotential):
@@ -76,17 +82,22 @@ class PairSpline(LinearPotential):
         near = edges(graph, self.curve.high)
         distance = jnp.sqrt(near.squared)
         unit = jnp.stack([near.x, near.y, near.z], 1) / distance[:, None]
-        value, slope = self.curve.rows(distance)
-        energy, forces, virial = [], [], []
-        for mask in self._masks(graph):
-            here, rise = (value, slope) if mask is None else (value * mask, slope * mask)
-            energy.append(here.sum(1) / 2)
-            forces.append(jnp.matmul(unit, rise))
-            virial.append(-jnp.matmul(distance[:, None], rise)[:, 0] / 2)
-        join = lambda parts: jnp.concatenate(parts, -1)
-        return Design(frame_rows(graph, join(energy)), join(forces), frame_rows(graph, join(virial)))
+        masks = [mask for mask in self._masks(graph) if mask is not None]
+        counts = jnp.concatenate(masks, -1) if masks else jnp.ones_like(distance)[..., None]
+        arms = jnp.concatenate([unit, distance[:, None]], 1)
 
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> PairSpline:
+        def of_bead(distance, arms, counts):
+            value, slope = self.curve.rows(distance)
+            pulls = arms[:, None] * counts.T[None]  # along x, y, z and r, for each pair of species
+            return (counts.T @ value / 2).reshape(-1), (pulls.reshape(-1, len(distance)) @ slope).reshape(4, -1)
+
+        rows = distance.shape[1] * self.curve.size
+        energy, pulls = lax.map(
+            lambda bead: of_bead(*bead), (distance, arms, counts), batch_size=max(1, _ROWS_AT_ONCE // rows)
+        )
+        return Design(frame_rows(graph, energy), pulls[:, :3], frame_rows(graph, -pulls[:, 3] / 2))
+
+    def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> PairSpline:
         return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
 
     def basis_names(self) -> tuple[str, ...]:
@@ -124,12 +135,58 @@ class PairSpline(LinearPotential):
         return _tables(self.curve, jnp.concatenate([self.coefficients, *nothing]), graph)
 
 
-class BondSpline(LinearPotential):
-    """A = sum over bonds of u(r), one spline for each kind of bond, linear beyond its range."""
+class BondedSpline(LinearPotential):
+    """A = sum over bonds, angles or dihedrals of u(coordinate), one spline for each kind; abstract."""
 
     coefficients: Float[Array, "k"]
     kinds: tuple[tuple[str, ...], ...] = eqx.field(static=True)
     curve: Curve
+
+    #: Which of the bonded terms these are, and the unit of their coordinate.
+    over: ClassVar[internal.Kind]
+    unit: ClassVar[str]
+
+    def __check_init__(self):
+        check_size(self.coefficients, len(self.kinds) * self.curve.size)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return ()
+
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        terms = internal.terms(graph, self.over)
+        tables = _tables(self.curve, self.coefficients, graph)
+        values = self.curve.evaluate(tables, terms.kind, internal.coordinate(terms.vectors))
+        return internal.shared(graph, terms.beads, values)
+
+    def design(self, graph: Graph) -> Design:
+        terms = internal.terms(graph, self.over)
+        rows = self.curve.rows(internal.coordinate(terms.vectors))
+        value, slope = (_spread(part, terms.kind, len(self.kinds)) for part in rows)
+        gradients = internal.gradients(terms.vectors)
+        push = -gradients[..., None] * slope[:, None, None]  # terms, width, 3, k
+        forces = jnp.zeros((*graph.positions.shape, slope.shape[-1]), slope.dtype).at[terms.beads].add(push)
+        if self.over == "bonds":
+            virial = internal.per_frame(graph, terms.beads, -slope * internal.coordinate(terms.vectors)[:, None])
+        else:
+            virial = jnp.zeros((graph.frames, slope.shape[-1]), slope.dtype)  # angles do not change with scale
+        return Design(internal.per_frame(graph, terms.beads, value), forces, virial)
+
+    def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> BondedSpline:
+        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
+
+    def basis_names(self) -> tuple[str, ...]:
+        return _names(self.over[:-1], self.kinds, self.curve, self.unit)
+
+    def penalties(self) -> tuple[Penalty, ...]:
+        return _penalties(self.over[:-1], self.kinds, self.curve)
+
+
+class BondSpline(BondedSpline):
+    """A = sum over bonds of u(r), one spline for each kind of bond, linear beyond its range."""
+
+    over = "bonds"
+    unit = "nm"
 
     def __init__(
         self,
@@ -145,35 +202,12 @@ class BondSpline(LinearPotential):
         self.curve = Curve(float(start), float(end), _intervals(start, end, spacing), "free")
         self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)
 
-    def __check_init__(self):
-        check_size(self.coefficients, len(self.kinds) * self.curve.size)
 
-    @property
-    def cutoffs(self) -> tuple[float, ...]:
-        return ()
-
-    def energies(self, graph: Graph) -> Float[Array, "beads"]:
-        return _bonded_energies(self.curve, self.coefficients, graph, "bonds")
-
-    def design(self, graph: Graph) -> Design:
-        return _bonded_design(self.curve, len(self.kinds), graph, "bonds")
-
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> BondSpline:
-        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
-
-    def basis_names(self) -> tuple[str, ...]:
-        return _names("bond", self.kinds, self.curve, "nm")
-
-    def penalties(self) -> tuple[Penalty, ...]:
-        return _penalties("bond", self.kinds, self.curve)
-
-
-class AngleSpline(LinearPotential):
+class AngleSpline(BondedSpline):
     """A = sum over angles of u(theta), theta from 0 to pi: even at both ends, so that forces stay finite."""
 
-    coefficients: Float[Array, "k"]
-    kinds: tuple[tuple[str, ...], ...] = eqx.field(static=True)
-    curve: Curve
+    over = "angles"
+    unit = "rad"
 
     def __init__(
         self,
@@ -187,35 +221,12 @@ class AngleSpline(LinearPotential):
         self.curve = Curve(0.0, float(np.pi), int(intervals), "even")
         self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)
 
-    def __check_init__(self):
-        check_size(self.coefficients, len(self.kinds) * self.curve.size)
 
-    @property
-    def cutoffs(self) -> tuple[float, ...]:
-        return ()
-
-    def energies(self, graph: Graph) -> Float[Array, "beads"]:
-        return _bonded_energies(self.curve, self.coefficients, graph, "angles")
-
-    def design(self, graph: Graph) -> Design:
-        return _bonded_design(self.curve, len(self.kinds), graph, "angles")
-
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> AngleSpline:
-        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
-
-    def basis_names(self) -> tuple[str, ...]:
-        return _names("angle", self.kinds, self.curve, "rad")
-
-    def penalties(self) -> tuple[Penalty, ...]:
-        return _penalties("angle", self.kinds, self.curve)
-
-
-class DihedralSpline(LinearPotential):
+class DihedralSpline(BondedSpline):
     """A = sum over dihedrals of u(phi), periodic in phi."""
 
-    coefficients: Float[Array, "k"]
-    kinds: tuple[tuple[str, ...], ...] = eqx.field(static=True)
-    curve: Curve
+    over = "dihedrals"
+    unit = "rad"
 
     def __init__(
         self,
@@ -228,28 +239,6 @@ class DihedralSpline(LinearPotential):
         self.kinds = _tuples(kinds)
         self.curve = Curve(-float(np.pi), float(np.pi), int(intervals), "periodic")
         self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)
-
-    def __check_init__(self):
-        check_size(self.coefficients, len(self.kinds) * self.curve.size)
-
-    @property
-    def cutoffs(self) -> tuple[float, ...]:
-        return ()
-
-    def energies(self, graph: Graph) -> Float[Array, "beads"]:
-        return _bonded_energies(self.curve, self.coefficients, graph, "dihedrals")
-
-    def design(self, graph: Graph) -> Design:
-        return _bonded_design(self.curve, len(self.kinds), graph, "dihedrals")
-
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> DihedralSpline:
-        return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
-
-    def basis_names(self) -> tuple[str, ...]:
-        return _names("dihedral", self.kinds, self.curve, "rad")
-
-    def penalties(self) -> tuple[Penalty, ...]:
-        return _penalties("dihedral", self.kinds, self.curve)
 
 
 class ExternalSpline(LinearPotential):
@@ -290,7 +279,7 @@ class ExternalSpline(LinearPotential):
         forces = jnp.stack([-slope, jnp.zeros_like(slope), jnp.zeros_like(slope)], 1)
         return Design(frame_rows(graph, value), forces, frame_rows(graph, -slope * x[:, None]))
 
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> ExternalSpline:
+    def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> ExternalSpline:
         return eqx.tree_at(lambda term: term.coefficients, self, jnp.asarray(coefficients))
 
     def basis_names(self) -> tuple[str, ...]:
@@ -319,27 +308,6 @@ def pair_kind(types: tuple[str, ...], here, there):
     return take(jnp.asarray(pair_index(len(types)).reshape(-1)), here * len(types) + there)
 
 
-def _bonded_energies(curve: Curve, coefficients: Float[Array, "k"], graph: Graph, name: internal.Kind):
-    terms = internal.terms(graph, name)
-    tables = _tables(curve, coefficients, graph)
-    values = curve.evaluate(tables, terms.kind, internal.coordinate(terms.vectors))
-    return internal.shared(graph, terms.beads, values)
-
-
-def _bonded_design(curve: Curve, kinds: int, graph: Graph, name: internal.Kind) -> Design:
-    terms = internal.terms(graph, name)
-    rows = curve.rows(internal.coordinate(terms.vectors))
-    value, slope = (_spread(part, terms.kind, kinds) for part in rows)
-    gradients = internal.gradients(terms.vectors)
-    push = -gradients[..., None] * slope[:, None, None]  # terms, width, 3, k
-    forces = jnp.zeros((*graph.positions.shape, slope.shape[-1]), slope.dtype).at[terms.beads].add(push)
-    if name == "bonds":
-        virial = internal.per_frame(graph, terms.beads, -slope * internal.coordinate(terms.vectors)[:, None])
-    else:
-        virial = jnp.zeros((graph.frames, slope.shape[-1]), slope.dtype)  # angles do not change with scale
-    return Design(internal.per_frame(graph, terms.beads, value), forces, virial)
-
-
 def _tables(curve: Curve, coefficients: Float[Array, "k"], graph: Graph) -> Float[Array, "4 entries"]:
     return curve.tables(coefficients.reshape(-1, curve.size).astype(graph.positions.dtype))
 
@@ -360,7 +328,7 @@ def _intervals(start: float, end: float, spacing: float) -> int:
     return max(int(np.ceil((end - start) / spacing - 1e-9)), 1)
 
 
-def _given(coefficients: Float[Array, "k"] | None, size: int) -> Float[Array, "k"]:
+def _given(coefficients: Float[Array | np.ndarray, "k"] | None, size: int) -> Float[Array, "k"]:
     return jnp.zeros(size) if coefficients is None else jnp.asarray(coefficients)
 
 

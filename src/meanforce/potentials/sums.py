@@ -74,7 +74,7 @@ class LinearSum(LinearPotential):
         parts = [term.design(graph) for term in self.terms]
         return Design(*(jnp.concatenate(rows, -1) for rows in zip(*parts, strict=True)))
 
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> LinearSum:
+    def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> LinearSum:
         coefficients = jnp.asarray(coefficients)
         terms = (term.with_coefficients(coefficients[run]) for term, run in zip(self.terms, self._runs(), strict=True))
         return eqx.tree_at(lambda total: total.terms, self, tuple(terms))
@@ -170,7 +170,7 @@ class SplinePotential(LinearPotential):
     def design(self, graph: Graph) -> Design:
         return self.sum.design(graph)
 
-    def with_coefficients(self, coefficients: Float[Array, "k"]) -> SplinePotential:
+    def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> SplinePotential:
         return eqx.tree_at(lambda total: total.sum, self, self.sum.with_coefficients(coefficients))
 
     def basis_names(self) -> tuple[str, ...]:

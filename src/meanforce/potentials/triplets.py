@@ -141,7 +141,7 @@ def _sum(terms: Iterable[Array]) -> Array:
 def _knots_from(basis: Basis, distance):
     """Distance from the middle of each radial function, in knots."""
     middle = jnp.arange(2, basis.radial + 2, dtype=distance.dtype)
-    return (distance[:, None] - basis.start) / basis.spacing - middle[:, None]
+    return (distance[:, None] - basis.start) / basis.spacing - middle[None, :, None]
 
 
 def _is_zero(tangent) -> bool:

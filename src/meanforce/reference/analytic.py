@@ -59,7 +59,7 @@ class ModulatedBath(ExactBead):
     def covariance(self, r, temperature):
         return -0.5 * (KB * temperature) ** 2 * self.dimensions * self._slope(r)
 
-    def third_cumulant(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def third_cumulant(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """kappa_R(f, U, U)."""
         return -((KB * temperature) ** 3) * self.dimensions * self._slope(r)
 
@@ -109,7 +109,7 @@ class TwoStateBath(ExactBead):
         p = self.excited(r, temperature)
         return -self.gap.deriv()(r) * self.gap(r) * p * (1 - p)
 
-    def third_cumulant(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def third_cumulant(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """kappa_R(f, U, U)."""
         p = self.excited(r, temperature)
         return -self.gap.deriv()(r) * self.gap(r) ** 2 * p * (1 - p) * (1 - 2 * p)
@@ -125,7 +125,7 @@ class TwoStateBath(ExactBead):
     def draw(self, n, temperature, rng):
         return draw_from(lambda r: self.free_energy(r, temperature), temperature, n, rng)
 
-    def excited(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def excited(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """Probability of the upper state."""
         return 1 / (1 + np.exp(self.gap(r) / (KB * temperature)) / self.degeneracy)
 
@@ -164,7 +164,7 @@ class PowerBath(ExactBead):
     def force_variance(self, r, temperature):
         return self._shape * (KB * temperature * self._slope(r)) ** 2
 
-    def median_force(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def median_force(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """The conditional median of the force label."""
         from scipy.special import gammaincinv
 

@@ -80,7 +80,7 @@ class SquaredDistance(ExactBead):
     def force_variance(self, r, temperature):
         return np.zeros_like(r)
 
-    def metric_free_energy(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def metric_free_energy(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """W = A - (kT/2) ln G with G = 4 xi (unit mass): equal to that of any other function of the distance."""
         return self.free_energy(r, temperature) - 0.5 * KB * temperature * np.log(4 * r)
 
@@ -136,7 +136,7 @@ class CurvedValley(ExactBead):
         """<D>: what kT must be multiplied by to complete the projected force."""
         return self._average(self.divergence, temperature)
 
-    def divergence(self, y: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    def divergence(self, y: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         """D of the force map B = (1, a y) / (1 + a^2 y^2)."""
         bent = (self.curvature * y) ** 2
         return self.curvature * (1 - bent) / (1 + bent) ** 2

@@ -20,8 +20,8 @@ _NEGLIGIBLE = 40.0  # kT above the lowest free energy
 class Labels(NamedTuple):
     """What a frame of atoms says of the bead: instantaneous force (kJ/(mol nm)) and potential energy (kJ/mol)."""
 
-    force: Float[np.ndarray, "n"]
-    energy: Float[np.ndarray, "n"]
+    force: Float[np.ndarray, "*n"]
+    energy: Float[np.ndarray, "*n"]
 
 
 class ExactBead(abc.ABC):
@@ -33,42 +33,42 @@ class ExactBead(abc.ABC):
     """
 
     @abc.abstractmethod
-    def free_energy(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def free_energy(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """A(R; T) in kJ/mol, in the gauge in which dPhi/dbeta is exactly the mean energy."""
 
     @abc.abstractmethod
-    def energy(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def energy(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """Mean potential energy at R, <U>_R, in kJ/mol."""
 
     @abc.abstractmethod
-    def variance(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def variance(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """Var_R(U) in (kJ/mol)^2."""
 
     @abc.abstractmethod
-    def force(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def force(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """Mean force -dA/dR in kJ/(mol nm)."""
 
     @abc.abstractmethod
-    def response_force(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def response_force(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """dF/dT in kJ/(mol nm K)."""
 
     @abc.abstractmethod
-    def covariance(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def covariance(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """Cov_R(force label, U)."""
 
     @abc.abstractmethod
-    def force_variance(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def force_variance(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """Var_R(force label): the irreducible noise of force matching at R."""
 
     @abc.abstractmethod
-    def labels(self, r: Float[np.ndarray, "n"], temperature: float, rng: np.random.Generator) -> Labels:
+    def labels(self, r: Float[np.ndarray, "*n"], temperature: float, rng: np.random.Generator) -> Labels:
         """Independent instantaneous labels at fixed R: call it again for a replica."""
 
     @abc.abstractmethod
     def draw(self, n: int, temperature: float, rng: np.random.Generator) -> Float[np.ndarray, "n"]:
         """Independent positions of the canonical ensemble."""
 
-    def entropy(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def entropy(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """S = (E - A) / T in kJ/(mol K)."""
         return (self.energy(r, temperature) - self.free_energy(r, temperature)) / temperature
 

@@ -136,11 +136,11 @@ class DiatomicLiquid:
         """w(r; T) = v + 3 kT g as a function: each g stands in the stiffness of both molecules."""
         return self.energetic.plus(self.entropic, 3 * KB * temperature)
 
-    def pair_potential(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def pair_potential(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """w(r; T) in kJ/mol."""
         return self.energetic(r) + 3 * KB * temperature * self.entropic(r)
 
-    def pair_force(self, r: Float[np.ndarray, "n"], temperature: float) -> Float[np.ndarray, "n"]:
+    def pair_force(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
         """-dw/dr in kJ/(mol nm)."""
         return -self.energetic.derivative(r) - 3 * KB * temperature * self.entropic.derivative(r)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from meanforce.data.writer import Writer
 from meanforce.reference.engine import BrokenSimulation, Engine, choose_platform, provenance
@@ -24,6 +24,7 @@ class Progress(NamedTuple):
     frames: int
 
 
+@runtime_checkable
 class Watcher(Protocol):
     def __call__(self, progress: Progress) -> None: ...
 
