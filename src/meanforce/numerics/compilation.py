@@ -24,8 +24,9 @@ _OFF = ("", "0", "off", "no", "none")
 
 def keep() -> Path | None:
     """Turns the cache on and returns its folder; None where there is none."""
-    if jax.config.jax_compilation_cache_dir is not None:
-        return Path(jax.config.jax_compilation_cache_dir)
+    chosen = jax.config.values["jax_compilation_cache_dir"]
+    if chosen is not None:
+        return Path(chosen)
     folder = _folder()
     if folder is None or not _writable(folder):
         return None
