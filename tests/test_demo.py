@@ -54,7 +54,8 @@ def peak(home, folder, factor: float) -> float:
     data = Dataset.open(home / "water.h5").select(temperature=300.0)
     frames = data[::4]
     source = folder / f"forces-{factor:g}.h5"
-    Dataset.create(source, frames.with_(forces=factor * frames.forces), topology=data.topology)
+    scaled = frames.with_(forces=factor * frames.forces)
+    Dataset.create(source, scaled, topology=data.topology, provenance=data.provenance)
     text = (home / "demo.yaml").read_text().replace("dataset: water.h5", f"dataset: {source}")
     text = text.replace("pair_only: true", "pair_only: false").replace("time: 100 ", "time: 10 ")
     text = text.replace("curves: water-curves.json", f"curves: {home / 'water-curves.json'}")
