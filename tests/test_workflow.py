@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -194,3 +195,33 @@ def test_training_survives_kills(finished, tmp_path):
         assert Dataset.open(home / "kills" / "atoms.h5").hash == atoms
     subprocess.run(words, cwd=home, env=ENVIRONMENT, capture_output=True, check=True)
     assert (home / "kills" / "model.mf").read_bytes() == want
+
+
+NETWORK = """
+name: network
+dataset: BEADS
+potential: {kind: local, cutoff: 0.6}
+train: {gradient: {epochs: 2, batch: 8, learning_rate: 0.01}}
+"""
+
+
+def test_a_network_is_chosen_by_its_name_and_goes_on_from_its_checkpoint(finished, tmp_path):
+    """The splines under it are solved again after a stop, to the same bits: the checkpoint knows them."""
+    (tmp_path / "network.yaml").write_text(NETWORK.replace("BEADS", str(finished / "beads.h5")))
+    words = ["train", "network.yaml", "--folder", "run"]
+    assert meanforce(*words, cwd=tmp_path).returncode == 0
+    run = tmp_path / "run"
+    model, curve = (run / "model.mf").read_bytes(), (run / "training.csv").read_text()
+    assert curve.count("\n") == 4  # a heading, the start, two epochs
+    assert b"LocalNetwork" in model and b"PairSpline" in model
+    for left in ("model.mf", "training.json", "training.csv"):
+        (run / left).unlink()
+    done = meanforce(*words, "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (run / "training.csv").read_text() == curve
+    potential = Model.load(run / "model.mf").potential
+    (tmp_path / "first.mf").write_bytes(model)
+    for ours, theirs in zip(
+        *map(jax.tree.leaves, (potential, Model.load(tmp_path / "first.mf").potential)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)

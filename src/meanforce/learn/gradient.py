@@ -25,12 +25,13 @@ from meanforce.learn.posterior import Spread
 from meanforce.learn.result import Fit, Outcome
 from meanforce.learn.score import Score
 from meanforce.learn.steps import Programs, State
-from meanforce.learn.trainable import in_precision, parts, reinitialised, with_learned
+from meanforce.learn.trainable import parts, reinitialised, with_learned
 from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.base import Quadratic
 from meanforce.potentials.base import Potential
 from meanforce.potentials.committee import Committee
+from meanforce.potentials.networks import in_precision
 
 #: A held-out mean square this many times the smallest, for so many validations in a row, is a divergence.
 _FAR, _LONG = 10.0, 5

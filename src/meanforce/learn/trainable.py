@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential
-
-T = TypeVar("T")
 
 
 class Parts(NamedTuple):
@@ -36,12 +34,6 @@ def parts(potential: Potential) -> Parts:
     """The potential's trained arrays, its other arrays, and the rest."""
     learned, others = eqx.partition(potential, _mask(potential))
     return Parts(learned, *eqx.partition(others, _is_array))
-
-
-def in_precision(tree: T, dtype: np.dtype) -> T:
-    """Floating-point arrays in another precision."""
-    cast = lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf
-    return jax.tree.map(cast, tree)
 
 
 def reinitialised(potential: Potential, seed: int) -> Potential:

@@ -49,8 +49,8 @@ class LocalNetwork(NetworkPotential):
     Moments M_{c,lm} = sum_j e_c(species of j) R_c(r_ij) y_lm(r_ij), with learned radial functions R_c made of
     B-splines, are mixed by learned matrices and contracted to invariants: M_c00 (pairs), products of two moments of
     one degree (triplets), and v.Q.v and tr(QQ'Q'') of the moments of degree one and two (four bodies). What the bead
-    itself is enters the first layer. Smooth to second derivatives at the cut-off. The cost is that of the three-body
-    splines and a perceptron.
+    itself is enters the first layer. Smooth to second derivatives at the cut-off. A force costs about three times that
+    of the three-body splines.
     """
 
     types: tuple[str, ...] = eqx.field(static=True)

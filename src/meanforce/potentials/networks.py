@@ -102,6 +102,6 @@ def orthogonal(rng: np.random.Generator, inputs: int, outputs: int) -> Float[np.
 
 
 def in_precision(weights: Weights, dtype: np.dtype) -> Weights:
-    """Floating-point weights in the precision of the positions."""
-    cast = lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a
+    """Floating-point arrays in another precision, such as that of the positions."""
+    cast = lambda a: jnp.asarray(a, dtype) if eqx.is_inexact_array(a) else a
     return jax.tree.map(cast, weights)

@@ -107,9 +107,9 @@ class LinearSum(LinearPotential):
 class SplinePotential(LinearPotential):
     """Splines for whatever the topology has: pairs, three-body order, bonds, angles, dihedrals.
 
-    The defaults are enough for the structure of water learned from forces alone: finer knots, a longer reach of
-    the three-body term or a higher degree do not change it beyond what another draw of the frames does. Every
-    term can be replaced by one of your own making.
+    Finer knots, a longer reach of the three-body term or a higher degree do not change the structure of water learned
+    from forces beyond what another draw of the frames does; what is left takes more than three bodies, as a
+    LocalNetwork on top has. Every term can be replaced by one of your own making.
     """
 
     sum: LinearSum
