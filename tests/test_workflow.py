@@ -225,3 +225,10 @@ def test_a_network_is_chosen_by_its_name_and_goes_on_from_its_checkpoint(finishe
         *map(jax.tree.leaves, (potential, Model.load(tmp_path / "first.mf").potential)), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_data_set_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "r.yaml").write_text("name: r\ndataset: nowhere.h5\n")
+    done = meanforce("train", "r.yaml", "--folder", "run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nowhere.h5" in done.stderr and "Traceback" not in done.stderr
