@@ -40,8 +40,8 @@ def fit(
 
     With `core` (default), pair terms rise towards distances shorter than any in the data.
 
-    A potential that holds a network is trained by gradient, as `training` says: the network's weights and the
-    coefficients of linear terms move, priors stay. The model returned is the one with the smallest held-out error.
+    A potential that holds a network is trained by gradient, as `training` says: the network's weights
+    move, splines and priors beside it stay as they are. The model returned is the one with the smallest held-out error.
 
     `blocks` contiguous blocks of frames measure held-out errors and how correlated the labels are. `progress` is
     called with the part done.

@@ -1,8 +1,11 @@
-"""What a gradient moves: the weights of networks and the coefficients of linear terms. Priors stay as they are."""
+"""What a gradient moves: the weights of networks, and nothing else.
+
+A network stands on its priors and on splines solved in closed form, and learns what they leave: one learning rate
+cannot serve its weights and the coefficients of stiff bonds alike.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential
+from meanforce.potentials.base import NetworkPotential, Potential
 
 
 class Parts(NamedTuple):
@@ -37,7 +40,7 @@ def parts(potential: Potential) -> Parts:
 
 
 def reinitialised(potential: Potential, seed: int) -> Potential:
-    """The potential with the weights of every network drawn anew; linear terms begin where they were."""
+    """The potential with the weights of every network drawn anew."""
     is_network = lambda node: isinstance(node, NetworkPotential)
     networks = sum(map(is_network, jax.tree.leaves(potential, is_leaf=is_network)))
     seeds = iter(np.random.SeedSequence(seed).generate_state(networks).tolist())
@@ -61,20 +64,6 @@ def _is_array(leaf: Any) -> bool:
 
 def _mask(potential: Potential) -> Any:
     """True for every leaf that is trained."""
-
-    def mask(node):
-        if isinstance(node, NetworkPotential):
-            return jax.tree.map(eqx.is_inexact_array, node)
-        if _has_coefficients(node):
-            nothing = jax.tree.map(lambda _: False, node)
-            return eqx.tree_at(lambda term: term.coefficients, nothing, True)
-        return False
-
-    return jax.tree.map(
-        mask, potential, is_leaf=lambda node: isinstance(node, NetworkPotential) or _has_coefficients(node)
-    )
-
-
-def _has_coefficients(node: Any) -> bool:
-    """Linear terms proper; sums of them have coefficients only by their terms."""
-    return isinstance(node, LinearPotential) and "coefficients" in {f.name for f in dataclasses.fields(node)}
+    is_network = lambda node: isinstance(node, NetworkPotential)
+    mask = lambda node: jax.tree.map(eqx.is_inexact_array, node) if is_network(node) else False
+    return jax.tree.map(mask, potential, is_leaf=is_network)

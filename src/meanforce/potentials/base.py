@@ -31,7 +31,7 @@ class Potential(eqx.Module):
 class NetworkPotential(Potential):
     """A potential whose floating-point arrays are weights: a fit by gradient moves them.
 
-    Under a sum it learns what the priors beside it leave: those are no networks and stay as they are.
+    Under a sum it learns what the terms beside it leave, splines or priors: those stay as they are.
     """
 
     @abc.abstractmethod
