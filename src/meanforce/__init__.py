@@ -16,6 +16,7 @@ from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
 from meanforce.topology import Topology
@@ -28,6 +29,7 @@ __all__ = [
     "Ensemble",
     "ForceMatching",
     "Frames",
+    "HipNN",
     "Langevin",
     "LocalNetwork",
     "Mapping",

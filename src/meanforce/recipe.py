@@ -95,7 +95,13 @@ class Dimenet(Network):
     kind: Literal["dimenet"] = "dimenet"
 
 
-PotentialOptions = Spline | Local | Dimenet
+class Hipnn(Network):
+    """HIP-NN with tensor sensitivities (HIP-NN-TS), in the size published for thermal responses of beads."""
+
+    kind: Literal["hipnn"] = "hipnn"
+
+
+PotentialOptions = Spline | Local | Dimenet | Hipnn
 
 
 class Gradient(Options):

@@ -25,9 +25,9 @@ from meanforce.topology import Topology
 _STEP = 1e-6  # nm: of finite differences
 
 
-def check(potential: Potential, topology: Topology, *, seed: int = 0, external: bool = False, smooth: bool = True):
+def check(potential: Potential, topology: Topology, *, seed: int = 0, external: bool = False, derivatives: int = 2):
     """Every contract that applies to the potential. `external`: it may depend on where the beads are, and on
-    how they are turned. `smooth`: it promises two derivatives at its cut-off."""
+    how they are turned. `derivatives`: how many of the energy it promises to be continuous at its cut-off."""
     frames = disordered(topology, potential.cutoffs, frames=2, seed=seed)
     for test in (compiled, divided, several_frames, single_precision, forces, virial):
         test(potential, topology, frames)
@@ -36,8 +36,7 @@ def check(potential: Potential, topology: Topology, *, seed: int = 0, external: 
             test(potential, topology, frames)
     permuted(potential, topology, frames)
     alone(potential, topology)
-    if smooth:
-        fades(potential, topology)
+    fades(potential, topology, derivatives)
     if isinstance(potential, LinearPotential):
         design(potential, topology, frames)
         linear(potential, topology, frames)
@@ -173,13 +172,13 @@ def alone(potential: Potential, topology: Topology) -> None:
         assert jnp.isfinite(value).all(), f"beads without neighbours have no finite {what}"
 
 
-def fades(potential: Potential, topology: Topology) -> None:
+def fades(potential: Potential, topology: Topology, derivatives: int = 2) -> None:
     """Value, force and its derivative vanish at each cut-off: two beads drift apart through it."""
     kinds = {name: k for k, name in reversed(list(enumerate(topology.species)))}
     for cutoff in potential.cutoffs:
         for first in kinds:
             for second in kinds:
-                _fades(potential, (first, second), topology, cutoff)
+                _fades(potential, (first, second), topology, cutoff, derivatives)
 
 
 def written(potential: Potential, topology: Topology, frames: Frames) -> None:
@@ -285,7 +284,7 @@ def _along(potential: Potential, graph: Graph, distance: Float[Array, ""]):
     return jnp.stack([energy(distance), first(distance), jax.grad(first)(distance)])
 
 
-def _fades(potential: Potential, species: tuple[str, str], topology: Topology, cutoff: float) -> None:
+def _fades(potential: Potential, species: tuple[str, str], topology: Topology, cutoff: float, derivatives: int) -> None:
     names = sorted(topology.types)
     listed = [*species, *names]  # one of every type, far away: the order of the types stays that of the model
     pair = Topology.of(listed, dict.fromkeys(names, 1.0))
@@ -299,7 +298,7 @@ def _fades(potential: Potential, species: tuple[str, str], topology: Topology, c
         _along(potential, graph, jnp.asarray(cutoff * x)) for x in (0.8, 1 - 1e-9, 1 + 1e-9, 1.02)
     )
     scale = 1e-12 + abs(inner[0] - outer[0])
-    for n in range(3):
+    for n in range(derivatives + 1):
         jump = abs(near[n] - beyond[n]) * cutoff**n / scale
         assert jump < 1e-3, f"derivative {n} jumps at the cut-off {cutoff} nm of {'-'.join(species)}"
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from meanforce import testing
-from meanforce.potentials import local, priors, splines, sums
+from meanforce.potentials import hipnn, local, priors, splines, sums
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.dimenet import DimeNet, Sizes
+from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.manybody import ThreeBodySpline
 from meanforce.potentials.registry import REGISTRY
 from meanforce.topology import Topology
@@ -89,13 +90,17 @@ EXAMPLES = {
     "StillingerWeber": priors.StillingerWeber,
     "DimeNet": dimenet,
     "LocalNetwork": lambda: local.LocalNetwork(TYPES, cutoff=0.5, sizes=local.Sizes(6, 3, 4, 5, 3, 8, 2)),
+    "HipNN": lambda: HipNN(TYPES, sizes=hipnn.Sizes(8, 5, interactions=2, layers=1)),
 }
+#: Continuous derivatives of the energy at the cut-off, where they are not two.
+DERIVATIVES = {"HipNN": 1}  # cos^2, as published
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_entry_of_the_registry_keeps_the_contract(name):
     topology = WATER if name == "SplinePotential" else TOPOLOGY
-    testing.check(EXAMPLES[name](), topology, external=name == "ExternalSpline")
+    external, derivatives = name == "ExternalSpline", DERIVATIVES.get(name, 2)
+    testing.check(EXAMPLES[name](), topology, external=external, derivatives=derivatives)
 
 
 @pytest.mark.parametrize("make", [ThreeBodySpline])

@@ -17,6 +17,7 @@ from meanforce.potentials.base import Potential
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.curves import Curve
 from meanforce.potentials.dimenet import DimeNet, Embedding, Interaction, Readout
+from meanforce.potentials.hipnn import AtomLayer, HipNN, TensorInteraction
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.manybody import ThreeBodySpline
 from meanforce.potentials.networks import Dense, Residual
@@ -41,6 +42,7 @@ REGISTRY: dict[str, type[Potential]] = {
     "StillingerWeber": priors.StillingerWeber,
     "DimeNet": DimeNet,
     "LocalNetwork": LocalNetwork,
+    "HipNN": HipNN,
 }
 
 #: What potentials are made of.
@@ -51,6 +53,8 @@ _PARTS: dict[str, type[eqx.Module]] = {
     "Embedding": Embedding,
     "Interaction": Interaction,
     "Readout": Readout,
+    "TensorInteraction": TensorInteraction,
+    "AtomLayer": AtomLayer,
 }
 
 
