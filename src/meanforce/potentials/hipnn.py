@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from meanforce.graph import Edges, Graph, Neighbours, edges, neighbour_species
 from meanforce.numerics.edges import reverse_rows
 from meanforce.numerics.harmonics import harmonics
+from meanforce.numerics.mixing import mixed
 from meanforce.numerics.moments import collect, functions, spread
 from meanforce.numerics.products import summed
 from meanforce.potentials.base import NetworkPotential
@@ -64,15 +65,15 @@ class TensorInteraction(eqx.Module):
         """s_nu = exp(-(1/r - 1/mu_nu)^2 / 2 sigma_nu^2) cos^2(pi r / 2R): rows, functions, columns."""
         away = (1 / distance)[:, None] - jnp.exp(-self.centres)[None, :, None]
         fades = jnp.sin(0.5 * pi * jnp.maximum(1 - distance / cutoff, 0)) ** 2
-        return jnp.exp(-0.5 * (away * jnp.exp(-self.widths)[None, :, None]) ** 2) * fades[:, None]
+        return _gaussian(away * jnp.exp(-self.widths)[None, :, None]) * _once(fades)[:, None]
 
-    def contracted(self, tensors: Float[Array, "m beads features"]) -> Float[Array, "beads features"]:
+    def contracted(self, tensors: Float[Array, "features m beads"]) -> Float[Array, "beads features"]:
         """I_0 + t_1 |I_1| + t_2 |I_2|."""
-        value = tensors[0]
+        value = tensors[:, 0]
         for l in range(1, len(self.strengths) + 1):  # noqa: E741
-            squared = _TENSORS[l] * (tensors[l * l : (l + 1) ** 2] ** 2).sum(0)
-            value += self.strengths[l - 1] * squared / (jnp.sqrt(squared + _ROUNDED**2) + _ROUNDED)
-        return value
+            squared = _TENSORS[l] * (tensors[:, l * l : (l + 1) ** 2] ** 2).sum(1)
+            value += self.strengths[l - 1][:, None] * squared / (jnp.sqrt(squared + _ROUNDED**2) + _ROUNDED)
+        return _once(value).T
 
 
 class AtomLayer(eqx.Module):
@@ -177,7 +178,7 @@ class HipNN(NetworkPotential):
             energy += z @ readout
         return self.scale * energy
 
-    def _of_types(self, graph: Graph, near: Edges) -> Float[Array, "m beads features"]:
+    def _of_types(self, graph: Graph, near: Edges) -> Float[Array, "features m beads"]:
         """The tensors of the first interaction: sums over neighbours of each type, then the features."""
         block = self.interactions[0]
         x, y, z, squared = _once(tuple(component.T for component in near))
@@ -189,7 +190,7 @@ class HipNN(NetworkPotential):
         angular = harmonics(x / distance, y / distance, z / distance, self.degree)
         radial, angular = _once((radial, angular))
         moments = _once(summed(radial, angular, "kc,km->cm"))
-        return jnp.tensordot(moments, block.mixing.reshape(len(moments), -1), ((0,), (0,)))
+        return mixed(block.mixing.reshape(len(moments), -1).T, moments)
 
 
 def _of_features(
@@ -199,7 +200,7 @@ def _of_features(
     neighbours: Neighbours,
     cutoff: float,
     degree: int,
-) -> Float[Array, "m beads features"]:
+) -> Float[Array, "features m beads"]:
     """The tensors of a later interaction: every bead mixes its features for each sensitivity and sends their sum.
 
     That costs a hundredth of what the sum over sensitivities and features after that over neighbours does.
@@ -208,7 +209,20 @@ def _of_features(
     radial = functions(block.sensitivities(distance, cutoff))
     angular = functions(harmonics(near.x / distance, near.y / distance, near.z / distance, degree))
     sent = spread(radial, jnp.tensordot(z, block.mixing, 1))
-    return jnp.moveaxis(collect(angular, reverse_rows(sent, neighbours.index, neighbours.slot)), 1, 0)
+    return collect(angular, reverse_rows(sent, neighbours.index, neighbours.slot)).T
+
+
+@jax.custom_jvp
+def _gaussian(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """exp(-x^2 / 2), whose derivatives are products with its value; the barrier as in `networks.swish`."""
+    return _once(jnp.exp(-0.5 * x * x))
+
+
+@_gaussian.defjvp
+def _(primals, tangents):
+    (x,), (change,) = primals, tangents
+    value = _gaussian(x)
+    return value, -x * value * change
 
 
 @jax.custom_jvp
