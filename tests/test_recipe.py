@@ -32,6 +32,7 @@ def test_every_template_is_a_recipe(name):
         (WATER + "mapping: {position: mass}\n", ["exactly one of residues, selections, cgsmiles"]),
         (WATER + "simulate: {time: -1}\n", ["simulate.time", "greater than 0"]),
         (WATER + "potential: dimnet\n", ["did you mean 'dimenet'"]),
+        (WATER + "potential: equivarant\n", ["did you mean 'equivariant'"]),
         (WATER + "potential: {kind: local, cutof: 1}\n", ["did you mean 'cutoff'"]),
         (WATER + "potential: spline\ntrain: {gradient: {epochs: 3}}\n", ["train.gradient is for networks"]),
         (WATER + "potential: local\ntrain: {regularisation: evidence}\n", ["train.regularisation is for splines"]),

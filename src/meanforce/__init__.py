@@ -16,6 +16,7 @@ from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
@@ -27,6 +28,7 @@ __all__ = [
     "Dataset",
     "DimeNet",
     "Ensemble",
+    "Equivariant",
     "ForceMatching",
     "Frames",
     "HipNN",

@@ -9,13 +9,19 @@ from meanforce.learn.fit import fit
 from meanforce.objectives.matching import ForceMatching
 from meanforce.potentials.base import NetworkPotential, Potential
 from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
-from meanforce.recipe import Dimenet, Hipnn, Local, PotentialOptions, Spline
+from meanforce.recipe import Network, PotentialOptions, Spline
 
 #: The class behind each kind of network; its options are those of `recipe.Network`.
-NETWORKS: dict[str, Callable[..., NetworkPotential]] = {"dimenet": DimeNet, "local": LocalNetwork, "hipnn": HipNN}
+NETWORKS: dict[str, Callable[..., NetworkPotential]] = {
+    "dimenet": DimeNet,
+    "equivariant": Equivariant,
+    "hipnn": HipNN,
+    "local": LocalNetwork,
+}
 
 
 def construct(options: PotentialOptions, data: Dataset) -> Potential:
@@ -29,7 +35,7 @@ def construct(options: PotentialOptions, data: Dataset) -> Potential:
     return Sum((_foundation(options, data), network))
 
 
-def _foundation(options: Local | Dimenet | Hipnn, data: Dataset) -> Potential:
+def _foundation(options: Network, data: Dataset) -> Potential:
     return fit(_splines(options, options.reach, data), [ForceMatching(data)]).model.potential
 
 

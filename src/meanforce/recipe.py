@@ -101,7 +101,13 @@ class Hipnn(Network):
     kind: Literal["hipnn"] = "hipnn"
 
 
-PotentialOptions = Spline | Local | Dimenet | Hipnn
+class Equivariant(Network):
+    """Equivariant messages between beads and products up to four bodies: needs the extra `equivariant`."""
+
+    kind: Literal["equivariant"] = "equivariant"
+
+
+PotentialOptions = Spline | Local | Dimenet | Hipnn | Equivariant
 
 
 class Gradient(Options):

@@ -13,9 +13,10 @@ from meanforce.graph import build
 from meanforce.learn import Spread, Training, fit, trainable
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
-from meanforce.potentials import dimenet, hipnn, local
+from meanforce.potentials import dimenet, equivariant, hipnn, local
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.registry import from_header, to_header
@@ -74,12 +75,13 @@ def test_the_committee_is_scored_as_a_whole_and_knows_its_spread():
 REAL = {
     "local": lambda: LocalNetwork(TOPOLOGY.types, cutoff=0.6, sizes=local.Sizes(4, 2, 2, 2, 2, 4, 1)),
     "dimenet": lambda: DimeNet(TOPOLOGY.types, cutoff=0.6, sizes=dimenet.Sizes(4, 1, 1, 1, 4, 1, 2, 3, 2, 2, 2)),
+    "equivariant": lambda: Equivariant(TOPOLOGY.types, cutoff=0.6, sizes=equivariant.Sizes(2, 2, 2, 1, 3, 4)),
     "hipnn": lambda: HipNN(TOPOLOGY.types, cutoff=0.6, sizes=hipnn.Sizes(4, 3, 2, 2, 1)),
 }
 
 
 @pytest.mark.parametrize(
-    "name", ["local", *(pytest.param(name, marks=pytest.mark.long) for name in ("dimenet", "hipnn"))]
+    "name", ["local", *(pytest.param(name, marks=pytest.mark.long) for name in ("dimenet", "equivariant", "hipnn"))]
 )
 def test_real_networks_make_committees(name):
     """Their own derivatives hold under the map over members; one member is what it is alone."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from meanforce import testing
-from meanforce.potentials import hipnn, local, priors, splines, sums
+from meanforce.potentials import equivariant, hipnn, local, priors, splines, sums
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.dimenet import DimeNet, Sizes
 from meanforce.potentials.hipnn import HipNN
@@ -90,6 +90,7 @@ EXAMPLES = {
     "StillingerWeber": priors.StillingerWeber,
     "DimeNet": dimenet,
     "LocalNetwork": lambda: local.LocalNetwork(TYPES, cutoff=0.5, sizes=local.Sizes(6, 3, 4, 5, 3, 8, 2)),
+    "Equivariant": lambda: equivariant.Equivariant(TYPES, sizes=equivariant.Sizes(channels=3, radial=5, hidden=6)),
     "HipNN": lambda: HipNN(TYPES, sizes=hipnn.Sizes(8, 5, interactions=2, layers=1)),
 }
 #: Continuous derivatives of the energy at the cut-off, where they are not two.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -52,6 +55,27 @@ def _shift_transpose(ct, image, frames):
 def _reversed(values, index, slot):
     return take(values.reshape(-1, values.shape[-1]), index * values.shape[1] + slot)
 
+
+def _sent(values, index, slot):
+    del slot
+    flat, place = lax.optimization_barrier((values.reshape(-1), index.T))
+    return take(flat, place[:, None] + _offsets(values))
+
+
+def _received(ct, index, slot):
+    flat, place = lax.optimization_barrier((ct.reshape(-1), (slot * ct[0].size + index).T))
+    offsets = _offsets(ct[0])
+    return reduce(add, (take(flat, row + offsets) for row in place))
+
+
+def _offsets(values: Float[Array, "features beads"]) -> Int[Array, "features 1"]:
+    """Where each feature begins in the flat array: one gather from it is the fastest."""
+    features, beads = values.shape
+    return (jnp.arange(features, dtype=jnp.int32) * beads)[:, None]
+
+
+#: to_neighbours(values, index, slot): values (features, beads) of every neighbour, (capacity, features, beads).
+to_neighbours = linear_map("meanforce_to_neighbours", _sent, _received)
 
 #: reverse_rows(values, index, slot): rows of values (beads, capacity, f) at the reverse of every pair. It is its
 #: own transpose, since unused slots are their own reverse.

@@ -17,6 +17,7 @@ from meanforce.potentials.base import Potential
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.curves import Curve
 from meanforce.potentials.dimenet import DimeNet, Embedding, Interaction, Readout
+from meanforce.potentials.equivariant import Equivariant, FeatureUpdate, MomentLayer
 from meanforce.potentials.hipnn import AtomLayer, HipNN, TensorInteraction
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.manybody import ThreeBodySpline
@@ -43,6 +44,7 @@ REGISTRY: dict[str, type[Potential]] = {
     "DimeNet": DimeNet,
     "LocalNetwork": LocalNetwork,
     "HipNN": HipNN,
+    "Equivariant": Equivariant,
 }
 
 #: What potentials are made of.
@@ -55,6 +57,8 @@ _PARTS: dict[str, type[eqx.Module]] = {
     "Readout": Readout,
     "TensorInteraction": TensorInteraction,
     "AtomLayer": AtomLayer,
+    "MomentLayer": MomentLayer,
+    "FeatureUpdate": FeatureUpdate,
 }
 
 
