@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meanforce.data.dataset import Dataset
-from meanforce.learn import priors
 from meanforce.learn.fit import fit
 from meanforce.objectives.matching import ForceMatching
 from meanforce.potentials.base import NetworkPotential, Potential
@@ -28,14 +27,16 @@ NETWORKS: dict[str, Callable[..., NetworkPotential]] = {
 def construct(options: PotentialOptions, data: Dataset) -> Potential:
     """A potential to be fitted to the data; a network stands on pair and bonded splines solved in closed form.
 
-    What lies under a network keeps molecules together, and a wall keeps beads from distances where there are no data.
+    What lies under a network keeps beads apart and molecules together, so that it need not learn where no data are.
     """
     if isinstance(options, Spline):
         return _splines(options, options.cutoff, data)
     network = NETWORKS[options.kind](data.topology.types, cutoff=options.cutoff, seed=options.seed)
-    splines = fit(_splines(options, options.reach, data), [ForceMatching(data)]).model.potential
-    walls = (priors.wall(data),) if data.topology.pairs else ()
-    return Sum((splines, *walls, network))
+    return Sum((_foundation(options, data), network))
+
+
+def _foundation(options: Network, data: Dataset) -> Potential:
+    return fit(_splines(options, options.reach, data), [ForceMatching(data)]).model.potential
 
 
 def _splines(options: Spline | Network, cutoff: float, data: Dataset) -> SplinePotential:
