@@ -257,3 +257,14 @@ def test_not_finite_positions_inside_jit_are_an_overflow():
     broken = jax.jit(graphs.rebuild)(placed(graph, graph.positions.at[3, 0].set(jnp.nan), graph.box))
     assert bool(broken.overflow)
     assert int(broken.neighbours[0].needed) == graphs.IMPOSSIBLE
+
+
+def test_a_row_is_no_longer_than_there_are_others():
+    """A small molecule on its own has room for its beads; images of a small box are neighbours too."""
+    positions = np.random.default_rng(0).uniform(0, 0.6, (3, 10, 3))
+    topology = Topology.of(["A"] * 10, {"A": 12.0})
+    rows = lambda box: graphs.build(Frames(positions, box=box), topology, [CUTOFF]).neighbours[0]
+    for box in (None, np.eye(3)[None].repeat(3, 0) * 2.1):
+        assert rows(box).capacity == int(rows(box).needed) == 9
+    tight = rows(np.eye(3)[None].repeat(3, 0) * 0.9)
+    assert tight.capacity >= int(tight.needed) > 9

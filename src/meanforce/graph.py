@@ -302,6 +302,8 @@ def _search(positions, box, frames, reach, capacities, excluded):
     best = [8 * int(np.ceil((row.needed * _SPARE + 1) / 8)) for row in rows]
     if capacities:
         best = [c if row.needed <= c else b for row, c, b in zip(rows, room, best, strict=True)]
+    if box is None or 2 * reach[-1] < search.smallest_height(box):  # no more neighbours than other beads of the frame
+        best = [min(b, max(1, beads // frames - 1)) for b in best]
     if best != room:
         rows, home = search.build(positions, box, start, reach, best, excluded)
     return rows, home

@@ -90,6 +90,23 @@ def test_the_gradient_of_a_mixed_objective_is_the_analytic_one():
     )
 
 
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_batch_worked_on_in_parts_teaches_the_same(monkeypatch, members):
+    """Whole batches at once, or two frames after two others: the last batch of an epoch is short either way."""
+    data = data_of(frames=22, noise=5.0, weights=1.0 + np.arange(22) % 3)
+    wanted = [ForceMatching(data), PressureMatching(data, weight=0.5)]
+    training = Training(epochs=3, batch=8, learning_rate=1e-2, precision="double", members=members)
+    found = []
+    for beads, parts in ((8 * len(TOPOLOGY), 1), (2 * len(TOPOLOGY), 4)):
+        monkeypatch.setattr(batches, "_PART_BEADS", beads)
+        assert task_of(network(), wanted, training).layout.parts == parts
+        found.append(fit(network(), wanted, training=training))
+    for one, other in zip(*(jax.tree.leaves(f.model.potential) for f in found), strict=True):
+        assert np.allclose(one, other, rtol=1e-9, atol=1e-12)
+    scores = [[(s.held_out, s.training) for s in f.history.scores] for f in found]
+    assert np.allclose(*scores, rtol=1e-9)
+
+
 def test_every_training_frame_is_seen_once_an_epoch_and_no_other():
     data, other = data_of(frames=23), data_of(frames=11, seed=1)
     training = Training(batch=4, validation=0.2, epochs=3, seed=7)

@@ -27,6 +27,7 @@ Rooms = tuple[tuple[int, ...], ...]  # slots of each neighbour list, for each gr
 AXIS = "devices"
 _AHEAD = 3  # batches that wait for the device
 _WINDOW_BYTES = 32 * 2**20  # read at once, so that a chunk of the file is unpacked for many batches
+_PART_BEADS = 64  # of the frames that a CPU works on at once
 _SAMPLE = 128  # frames that settle the length of neighbour rows and the scale of the labels
 
 
@@ -42,11 +43,11 @@ class Group(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Frames as one graph for each device; every array has a leading axis of devices."""
+    """Frames as one graph for each part; every array has a leading axis of parts, those of a device together."""
 
     graph: Graph
-    labels: tuple[Any, ...]  # devices, frames, labels of a frame: of each objective of the group
-    weights: Any  # devices, frames; zero for frames that only fill up
+    labels: tuple[Any, ...]  # parts, frames, labels of a frame: of each objective of the group
+    weights: Any  # parts, frames; zero for frames that only fill up
 
 
 class Layout(NamedTuple):
@@ -56,10 +57,7 @@ class Layout(NamedTuple):
     cutoffs: tuple[float, ...]
     dtype: np.dtype
     mesh: Mesh
-
-    @property
-    def devices(self) -> int:
-        return self.mesh.size
+    parts: int  # into which the frames are divided: a device works on its own one after the other
 
 
 class Drawn(NamedTuple):
@@ -88,6 +86,19 @@ def mesh_of(devices: int) -> Mesh:
             f"Training: devices={devices}, and JAX sees {len(there)} ({there[0].platform}); ask for as many at most"
         )
     return Mesh(np.array(there[:devices]), (AXIS,))
+
+
+def parts_of(training: Training, beads: int, mesh: Mesh) -> int:
+    """One part for each device; on CPUs more, so that what a part needs stays in memory that is at hand.
+
+    The memory of a whole batch of networks is asked for anew in every step, and filling its pages takes as long as
+    the work on them.
+    """
+    share = training.batch // training.devices
+    if mesh.devices.flat[0].platform != "cpu":
+        return training.devices
+    most = max(1, _PART_BEADS // beads)
+    return training.devices * (share // max(k for k in range(1, share + 1) if share % k == 0 and k <= most))
 
 
 def groups_of(objectives: Sequence[Quadratic], training: Training) -> tuple[Group, ...]:
@@ -123,8 +134,9 @@ def look(groups: Sequence[Group], layout: Layout) -> Sample:
             )
             _refuse_labels(objective, values)
         room: tuple[int, ...] | None = None
-        for first in range(0, len(seen), layout.frames // layout.devices):
-            part = seen[first : first + layout.frames // layout.devices]
+        share = layout.frames // layout.parts
+        for first in range(0, len(seen), share):
+            part = seen[first : first + share]
             graph = build(part, data.topology, layout.cutoffs, capacities=room, dtype=layout.dtype)
             room = tuple(n.capacity for n in graph.neighbours)
         rooms.append(room or ())
@@ -234,23 +246,23 @@ def _batches(
 def _batch(
     group: Group, frames: Frames, weights: np.ndarray, layout: Layout, room: tuple[int, ...]
 ) -> tuple[Batch, tuple[int, ...]]:
-    """Frames divided among the devices. Short batches repeat their last frame, with no weight."""
-    topology, count, devices = group.training.topology, len(frames), layout.devices
+    """Frames divided into parts. Short batches repeat their last frame, with no weight."""
+    topology, count, parts = group.training.topology, len(frames), layout.parts
     filled = frames[np.minimum(np.arange(layout.frames), count - 1)]
-    share = layout.frames // devices
+    share = layout.frames // parts
     with _on_host():
-        make = lambda d, r: build(
-            filled[d * share : (d + 1) * share], topology, layout.cutoffs, capacities=r, dtype=layout.dtype
+        make = lambda p, r: build(
+            filled[p * share : (p + 1) * share], topology, layout.cutoffs, capacities=r, dtype=layout.dtype
         )
-        graphs = [make(d, room) for d in range(devices)]
+        graphs = [make(p, room) for p in range(parts)]
         longest = tuple(map(max, zip(*(_room(graph) for graph in graphs), strict=True)))
-        graphs = [graph if _room(graph) == longest else make(d, longest) for d, graph in enumerate(graphs)]
+        graphs = [graph if _room(graph) == longest else make(p, longest) for p, graph in enumerate(graphs)]
         graph = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *graphs)
     labels = tuple(
-        np.asarray(objective.labels(filled, topology), layout.dtype).reshape(devices, share, -1)
+        np.asarray(objective.labels(filled, topology), layout.dtype).reshape(parts, share, -1)
         for objective in group.objectives
     )
-    used = np.concatenate([weights, np.zeros(layout.frames - count)]).reshape(devices, share)
+    used = np.concatenate([weights, np.zeros(layout.frames - count)]).reshape(parts, share)
     sharding = NamedSharding(layout.mesh, PartitionSpec(AXIS))
     return jax.device_put(Batch(graph, labels, used), sharding), longest
 

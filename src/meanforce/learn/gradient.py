@@ -93,7 +93,8 @@ def trained(
 
 def _task(potential: Potential, wanted: Sequence[Quadratic], training: Training) -> Task:
     mesh = batches.mesh_of(training.devices)
-    layout = Layout(training.batch, potential.cutoffs, training.dtype, mesh)
+    beads = len(wanted[0].data.topology)
+    layout = Layout(training.batch, potential.cutoffs, training.dtype, mesh, batches.parts_of(training, beads, mesh))
     groups = batches.groups_of(wanted, training)
     sample = batches.look(groups, layout)
     divided = in_precision(parts(potential), training.dtype)
@@ -249,7 +250,7 @@ def judged(
             values = task.programs.judge[item.group](learned, task.fixed, item.batch)
             rooms = item.rooms
             for number, value in zip(task.groups[item.group].numbers, values, strict=True):
-                apart = np.asarray(value).reshape(task.layout.devices, task.training.members, -1)
+                apart = np.asarray(value).reshape(task.layout.parts, task.training.members, -1)
                 whole = apart.swapaxes(0, 1).reshape(task.training.members, -1)
                 found[number].append(whole[:, : len(item.rows)])
     return [np.concatenate(each, 1) for each in found], rooms

@@ -129,7 +129,7 @@ def _errors(rest: Any, rows: Sequence[Callable], learned: Any, fixed: Any, batch
 
 
 def _gradient(errors: Callable) -> Callable:
-    """(learned, fixed, batch, factors) -> sums over the frames of this device: gradient, loss, squares, weights."""
+    """(learned, fixed, batch, factors) -> sums over the frames of the batch: gradient, loss, squares, weights."""
 
     def loss(learned, fixed, batch, factors):
         squares = jnp.stack([batch.weights @ square for square in errors(learned, fixed, batch)])
@@ -143,21 +143,19 @@ def _gradient(errors: Callable) -> Callable:
 
 
 def _judged(errors: Callable) -> Callable:
-    """(learned, fixed, batch) -> the mean square of each frame, with a leading axis for the device."""
-    return lambda learned, fixed, batch: tuple(square[None] for square in errors(learned, fixed, batch))
+    """(learned, fixed, batch) -> the mean square of each frame."""
+    return lambda learned, fixed, batch: tuple(errors(learned, fixed, batch))
 
 
 def _divided(function: Callable, training: Training, mesh: Mesh, out: PartitionSpec) -> Callable:
-    """The function over all devices: each with its own frames, sums shared where `out` is the same for all."""
+    """The function over all parts of a batch: summed where `out` is the same for all devices, else side by side."""
 
     def local(learned, fixed, batch, *more):
-        batch = jax.tree.map(lambda leaf: leaf[0], batch)
         mapped = function
         if training.members > 1:
-            axes = (0, None, None, *(0 for _ in more))
-            mapped = jax.vmap(function, in_axes=axes, out_axes=0 if out == _ALL else 1)
-        found = mapped(learned, fixed, batch, *more)
-        return jax.lax.psum(found, AXIS) if out == _ALL else found
+            mapped = jax.vmap(function, in_axes=(0, None, None, *(0 for _ in more)))
+        each = jax.jit(lambda part: mapped(learned, fixed, part, *more))  # traced once, however often it is asked
+        return jax.lax.psum(_summed(each, batch), AXIS) if out == _ALL else _mapped(each, batch)
 
     def divided(learned, fixed, batch, *more):
         specs = (_ALL, _ALL, _DIVIDED, *(_ALL for _ in more))
@@ -167,6 +165,26 @@ def _divided(function: Callable, training: Training, mesh: Mesh, out: PartitionS
         )
 
     return divided
+
+
+def _summed(each: Callable, batch: Batch) -> Any:
+    """The sum over the parts of a device, one after the other."""
+    if len(batch.weights) == 1:
+        return each(_first(batch))
+    add = lambda sums, part: (jax.tree.map(jnp.add, sums, each(part)), None)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(each, _first(batch)))
+    return jax.lax.scan(add, nothing, batch)[0]
+
+
+def _mapped(each: Callable, batch: Batch) -> Any:
+    """What is found for each part of a device, one after the other."""
+    if len(batch.weights) == 1:
+        return jax.tree.map(lambda leaf: leaf[None], each(_first(batch)))
+    return jax.lax.map(each, batch)
+
+
+def _first(batch: Batch) -> Batch:
+    return jax.tree.map(lambda leaf: leaf[0], batch)
 
 
 def _advance(
