@@ -6,6 +6,7 @@ from meanforce.data.inspect import inspect
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.dynamics.barostat import Barostat
+from meanforce.dynamics.guard import ExtrapolationWarning, Guard
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings, SimulationStopped
 from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
@@ -29,8 +30,10 @@ __all__ = [
     "DimeNet",
     "Ensemble",
     "Equivariant",
+    "ExtrapolationWarning",
     "ForceMatching",
     "Frames",
+    "Guard",
     "HipNN",
     "Langevin",
     "LocalNetwork",

@@ -13,7 +13,9 @@ import numpy as np
 from meanforce import thermodynamics
 from meanforce.data.dataset import Dataset
 from meanforce.data.inspect import inspect
+from meanforce.dynamics.guard import Guard
 from meanforce.ensemble import Ensemble
+from meanforce.learn.posterior import Spread
 from meanforce.model import Model
 from meanforce.observables import curves
 from meanforce.observables.base import Curve
@@ -22,6 +24,7 @@ from meanforce.observables.mechanical import pressure
 from meanforce.observables.overlap import free_energy, free_energy_distributions
 from meanforce.observables.structure import adf, rdf
 from meanforce.observables.surface import free_energy_surface
+from meanforce.potentials.committee import Committee
 from meanforce.recipe import Recipe
 from meanforce.report import verdicts
 from meanforce.report.energies import Overlap, energies
@@ -87,6 +90,12 @@ def summary(page: Report) -> str:
     """The verdicts, for programs."""
     rows = [vars(verdict) for verdict in page.verdicts]
     return json.dumps({"title": page.title, "verdicts": rows}, indent=2)
+
+
+def guard(taught: Dataset, model: Model, *, stop: bool = False) -> Guard:
+    """What knows the training data of a model: their ranges and, for a committee, the spread of its members."""
+    potential = model.potential
+    return Guard.of(taught, Spread(potential) if isinstance(potential, Committee) else None, stop=stop)
 
 
 def comparisons(evidence: Evidence) -> list[Comparison]:
@@ -176,8 +185,9 @@ def _thermodynamics(evidence: Evidence) -> list[Section]:
 
 
 def _data(evidence: Evidence) -> Section:
-    found = inspect(evidence.taught)
-    return facts("Data", {}, verbatim=str(found))
+    share = lambda case: float(np.mean(guard(evidence.taught, case.model).beyond(case.ensemble.frames) > 1))
+    beyond = {f"frames of {case.name} beyond the training data": f"{share(case):.2%}" for case in evidence.cases}
+    return facts("Data", beyond, verbatim=str(inspect(evidence.taught)))
 
 
 def _provenance(evidence: Evidence) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time as clock
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ from meanforce.dynamics import block as blocks
 from meanforce.dynamics import checkpoint, setup
 from meanforce.dynamics.barostat import Barostat
 from meanforce.dynamics.block import Block, Program, run_block
+from meanforce.dynamics.guard import ExtrapolationWarning
 from meanforce.dynamics.integrators import Integrator, Phase, System
 from meanforce.dynamics.keep import Keeper, finished, no_trace, open_keeper
 from meanforce.dynamics.settings import Progress, Settings, SimulationStopped, Trace
@@ -97,7 +99,9 @@ def carry_out(task: setup.Task) -> tuple[Frames, Trace]:
             end = min(step + run.program.steps, task.schedule.steps)
             run, block = _advance(task, run, end)
             rows = (int(block.phase.step) - step) // task.schedule.save_every
-            keeper.append(_frames(task, run.order, block, rows), _trace(task, run, block, rows))
+            frames, trace = _frames(task, run.order, block, rows), _trace(task, run, block, rows)
+            watch.guard(frames, trace, keeper, run)
+            keeper.append(frames, trace)
             if int(block.stop) != blocks.FINISHED:
                 begun = _frame_of(task, run)
                 keeper.stop(_stopped(task, block, keeper.last(begun)), begun)
@@ -237,6 +241,10 @@ _BLOW_UP = (
     "Take a shorter time step; if that does not help, the model has no repulsion where the beads went: give it a "
     "prior, or data there, and start from a frame without overlaps"
 )
+_LEFT = (
+    "What the model says there is extrapolation: add such frames to the training data, or a prior that keeps the beads "
+    "from there"
+)
 _COLLAPSE = (
     "The model's pressure is far from the one asked for: check the pressure (bar), give the barostat a longer time, "
     "match the virial or give the model a repulsive prior, or keep the volume"
@@ -244,11 +252,34 @@ _COLLAPSE = (
 
 
 class _Watch:
-    """Tells the caller about once a second how far the run has come."""
+    """Tells the caller how far the run has come, about once a second, and where it should not have come."""
 
     def __init__(self, task: setup.Task, step: int):
-        self._tell, self._steps, self._first = task.settings.progress, task.schedule.steps, step
+        self._task, self._tell, self._steps, self._first = task, task.settings.progress, task.schedule.steps, step
         self._began = self._last = clock.monotonic()
+        self._warned = False
+
+    def guard(self, frames: Frames, trace: Trace, keeper: Keeper, run: _Run) -> None:
+        """Warns, once, of frames that leave the training data; or keeps those before them and stops."""
+        guard = self._task.settings.guard
+        if guard is None or not len(frames) or (self._warned and not guard.stop):
+            return
+        left = guard.departure(frames)
+        if left is None:
+            return
+        replicas = len(self._task.temperatures)
+        rows = left.row // replicas
+        time = np.asarray(frames.time)[left.row]
+        where = f"at {time:g} ps" + (f" in replica {left.row % replicas}" if replicas > 1 else "")
+        message = f"the simulation left the training data {where}: {left.reason}"
+        if not guard.stop:
+            warnings.warn(f"{message}. {_LEFT}", ExtrapolationWarning, stacklevel=2)
+            self._warned = True
+            return
+        keeper.append(frames[: rows * replicas], trace.first(rows))
+        begun, step = _frame_of(self._task, run), int(trace.step[rows])
+        stopped = SimulationStopped(f"{message}. {_LEFT}", left.reason, step, keeper.last(begun))
+        keeper.stop(stopped, begun)
 
     def report(self, step: int) -> None:
         now = clock.monotonic()

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from meanforce.dynamics.guard import Guard
 from meanforce.frames import Frames
 
 #: A bead is moved in at most this much of a run at once; the rest of a block's length follows from it.
@@ -41,6 +42,7 @@ class Settings:
     resume        go on with `output` where it was left, or begin it; the result is the same bit by bit
     trajectories  files to write beside `output` at the end, such as ("xtc",), for VMD and OVITO
     progress      is called about once a second
+    guard         warns of, or stops, a run that leaves its training data: `mf.Guard.of(data)`
     ============  =========================================================================================
     """
 
@@ -52,6 +54,7 @@ class Settings:
     resume: bool = False
     trajectories: tuple[str, ...] = ()
     progress: Callable[[Progress], None] | None = None
+    guard: Guard | None = None
 
     def __post_init__(self):
         if self.precision not in ("single", "double"):
@@ -108,6 +111,12 @@ class Trace(NamedTuple):
     conserved: Float[np.ndarray, "frames replicas"]  # kJ/mol, NaN for thermostats that have none
     potential: Float[np.ndarray, "frames replicas"]  # kJ/mol
     pressure: Float[np.ndarray, "frames replicas"] | None  # bar, by the virial
+
+    def first(self, rows: int) -> Trace:
+        """That of the first frames alone."""
+        pressure = None if self.pressure is None else self.pressure[:rows]
+        kinetic, conserved, potential = (a[:rows] for a in (self.kinetic_temperature, self.conserved, self.potential))
+        return Trace(self.step[:rows], kinetic, conserved, potential, pressure)
 
 
 class SimulationStopped(RuntimeError):
