@@ -150,3 +150,15 @@ def test_pairs_are_those_that_some_two_beads_can_have():
     assert liquid.pairs == (("A", "A"), ("A", "B"), ("B", "B"))
     assert Topology.of(["A", "B"], {"A": 1.0, "B": 1.0}).pairs == (("A", "B"),)
     assert Topology.of(["A"], {"A": 1.0}).pairs == ()
+
+
+def test_impropers_stand_around_particles_with_three_bonds():
+    """A peptide plane, a branch of equal beads in both orders, and none for two or four neighbours."""
+    star = Topology.of(["D", "C", "B", "A"], masses=[1.0] * 4, bonds=[(0, 1), (0, 2), (0, 3)])
+    assert star.impropers.tolist() == [[3, 0, 2, 1]]
+    equal = Topology.of(["D", "B", "A", "B"], masses=[1.0] * 4, bonds=[(0, 1), (0, 2), (0, 3)])
+    assert equal.impropers.tolist() == [[2, 0, 1, 3], [2, 0, 3, 1]]
+    assert equal.kinds("impropers") == (("A", "D", "B", "B"),)
+    chain = Topology.of(["A"] * 3, masses=[1.0] * 3, bonds=[(0, 1), (1, 2)])
+    crossing = Topology.of(["A"] * 5, masses=[1.0] * 5, bonds=[(0, k) for k in range(1, 5)])
+    assert len(chain.impropers) == len(crossing.impropers) == 0

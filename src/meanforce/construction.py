@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from meanforce.data.dataset import Dataset
 from meanforce.learn.fit import fit
+from meanforce.learn.priors import wall
 from meanforce.objectives.matching import ForceMatching
 from meanforce.potentials.base import NetworkPotential, Potential
 from meanforce.potentials.dimenet import DimeNet
@@ -27,16 +28,14 @@ NETWORKS: dict[str, Callable[..., NetworkPotential]] = {
 def construct(options: PotentialOptions, data: Dataset) -> Potential:
     """A potential to be fitted to the data; a network stands on pair and bonded splines solved in closed form.
 
-    What lies under a network keeps beads apart and molecules together, so that it need not learn where no data are.
+    What lies under a network keeps molecules together, and a wall keeps beads from distances where there are no data.
     """
     if isinstance(options, Spline):
         return _splines(options, options.cutoff, data)
     network = NETWORKS[options.kind](data.topology.types, cutoff=options.cutoff, seed=options.seed)
-    return Sum((_foundation(options, data), network))
-
-
-def _foundation(options: Network, data: Dataset) -> Potential:
-    return fit(_splines(options, options.reach, data), [ForceMatching(data)]).model.potential
+    splines = fit(_splines(options, options.reach, data), [ForceMatching(data)]).model.potential
+    walls = (wall(data),) if data.topology.pairs else ()
+    return Sum((splines, *walls, network))
 
 
 def _splines(options: Spline | Network, cutoff: float, data: Dataset) -> SplinePotential:

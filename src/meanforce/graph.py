@@ -62,6 +62,8 @@ class Bonded(eqx.Module):
     angle_kind: Int[Array, "angles"]
     dihedrals: Int[Array, "dihedrals 4"]
     dihedral_kind: Int[Array, "dihedrals"]
+    impropers: Int[Array, "impropers 4"]
+    improper_kind: Int[Array, "impropers"]
     pairs14: Int[Array, "pairs14 2"]
 
 
@@ -265,7 +267,7 @@ def _bonded(topology: Topology, frames: int) -> Bonded:
     kind = lambda name: jnp.asarray(np.tile(topology.kind_index(name), frames))
     return Bonded(
         whole("bonds"), kind("bonds"), whole("angles"), kind("angles"), whole("dihedrals"), kind("dihedrals"),
-        whole("pairs14"),
+        whole("impropers"), kind("impropers"), whole("pairs14"),
     )  # fmt: skip
 
 
@@ -300,10 +302,10 @@ def _search(positions, box, frames, reach, capacities, excluded):
     if any(row.needed == IMPOSSIBLE for row in rows):
         raise ValueError("no neighbour list can be built: a box is degenerate or a coordinate is absurdly large")
     best = [8 * int(np.ceil((row.needed * _SPARE + 1) / 8)) for row in rows]
-    if capacities:
-        best = [c if row.needed <= c else b for row, c, b in zip(rows, room, best, strict=True)]
     if box is None or 2 * reach[-1] < search.smallest_height(box):  # no more neighbours than other beads of the frame
         best = [min(b, max(1, beads // frames - 1)) for b in best]
+    if capacities:
+        best = [c if row.needed <= c else b for row, c, b in zip(rows, room, best, strict=True)]
     if best != room:
         rows, home = search.build(positions, box, start, reach, best, excluded)
     return rows, home

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 from jaxtyping import Int
@@ -149,8 +150,24 @@ class Topology:
             (a, b) for i, a in enumerate(self.types) for j, b in enumerate(self.types) if i <= j and number[i, j] > 0
         )
 
+    @cached_property
+    def impropers(self) -> Int[np.ndarray, "impropers 4"]:
+        """Around every particle c with three bonds, its neighbours i, j, k as (i, c, j, k), in the order of species.
+
+        The dihedral of these four is how far c stands out of the plane of the others, and on which side. Neighbours
+        of one species stand in every order, so that nothing depends on how they are numbered.
+        """
+        rows = [
+            (i, centre, j, k)
+            for centre, near in sorted(_bonded_to(self.bonds).items())
+            if len(near) == 3
+            for i, j, k in permutations(sorted(near))
+            if self.species[i] <= self.species[j] <= self.species[k]
+        ]
+        return np.array(rows, np.int32).reshape(-1, 4)
+
     def kinds(self, name: str) -> tuple[tuple[str, ...], ...]:
-        """The distinct kinds of 'bonds', 'angles' or 'dihedrals', as species read from either end."""
+        """The distinct kinds of 'bonds', 'angles', 'dihedrals' or 'impropers', as species read from either end."""
         return tuple(sorted({self._kind(term) for term in getattr(self, name)}))
 
     def kind_index(self, name: str) -> np.ndarray:

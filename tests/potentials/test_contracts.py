@@ -29,6 +29,10 @@ def chains(count: int = 5, length: int = 4) -> Topology:
 
 TOPOLOGY = chains()
 WATER = Topology.of(["W"] * 20, {"W": 18.0})
+#: Five stars of a centre and three beads around it.
+BRANCHED = Topology.of(
+    ["B", "A", "A", "B"] * 5, {"A": 12.0, "B": 16.0}, bonds=[(b, b + k) for b in range(0, 20, 4) for k in (1, 2, 3)]
+)
 BONDS, ANGLES, DIHEDRALS = (TOPOLOGY.kinds(name) for name in ("bonds", "angles", "dihedrals"))
 
 
@@ -79,12 +83,14 @@ EXAMPLES = {
     "BondSpline": lambda: drawn(splines.BondSpline(BONDS, spacing=0.05)),
     "AngleSpline": lambda: drawn(splines.AngleSpline(ANGLES, intervals=7)),
     "DihedralSpline": lambda: drawn(splines.DihedralSpline(DIHEDRALS, intervals=6)),
+    "ImproperSpline": lambda: drawn(splines.ImproperSpline(BRANCHED.kinds("impropers"), intervals=6)),
     "ExternalSpline": lambda: drawn(splines.ExternalSpline(TYPES, start=0.2, end=0.9, intervals=4)),
     "ThreeBodySpline": many,
     "HarmonicBond": bond,
     "HarmonicAngle": lambda: priors.HarmonicAngle(ANGLES, angle=[1.9, 2.0], stiffness=[30.0, 40.0]),
     "PeriodicDihedral": lambda: priors.PeriodicDihedral(DIHEDRALS, barrier=[[1.0, 2.0, 3.0]], phase=[[0.0, 3.1, 0.5]]),
     "Repulsion": repulsion,
+    "Wall": lambda: priors.Wall(TYPES, distance=[0.5, 0.6, 0.0], stiffness=[2e2, 1e2, 0.0]),
     "LennardJones": lennard_jones,
     "Committee": lambda: Committee((pair(), sums.Sum((lennard_jones(), bond())))),
     "StillingerWeber": priors.StillingerWeber,
@@ -99,7 +105,7 @@ DERIVATIVES = {"HipNN": 1}  # cos^2, as published
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_entry_of_the_registry_keeps_the_contract(name):
-    topology = WATER if name == "SplinePotential" else TOPOLOGY
+    topology = {"SplinePotential": WATER, "ImproperSpline": BRANCHED}.get(name, TOPOLOGY)
     external, derivatives = name == "ExternalSpline", DERIVATIVES.get(name, 2)
     testing.check(EXAMPLES[name](), topology, external=external, derivatives=derivatives)
 

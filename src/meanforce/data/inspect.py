@@ -199,6 +199,7 @@ def _bonded_ranges(frames: Frames, topology: Topology) -> list[Range]:
         "bonds": (pairs.bond_lengths, "nm"),
         "angles": (pairs.bond_angles, "deg"),
         "dihedrals": (pairs.dihedral_angles, "deg"),
+        "impropers": (pairs.dihedral_angles, "deg"),
     }
     ranges = []
     for name, (measure, unit) in measures.items():

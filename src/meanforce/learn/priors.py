@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from meanforce.data.dataset import Dataset
+from meanforce.data.ranges import Ranges
 from meanforce.graph import Graph, build, edges, neighbour_species
 from meanforce.potentials import internal
 from meanforce.potentials.base import Potential
-from meanforce.potentials.priors import HarmonicAngle, HarmonicBond, PeriodicDihedral, Repulsion
+from meanforce.potentials.priors import HarmonicAngle, HarmonicBond, PeriodicDihedral, Repulsion, Wall
 from meanforce.potentials.splines import pair_index, pair_names
 from meanforce.potentials.sums import Sum
 from meanforce.units import KB
@@ -25,6 +26,7 @@ _BATCH = 25
 _BIN = 0.005  # nm
 _LOW, _HIGH = 0.01, 0.5  # the flank of the first peak, as parts of its height
 _SMALLEST_SINE = 0.02
+_WALL, _CLOSER = 30.0, 0.08  # kT, at so much of the closest contact nearer
 
 
 def priors(data: Dataset, *, cutoff: float = 0.9, waves: int = 3) -> Sum:
@@ -103,6 +105,24 @@ def repulsion(data: Dataset, *, cutoff: float = 0.9) -> Repulsion:
     factor = lambda r: (1 - (r / reach) ** 2) ** 3
     low, high = -kt * np.log(_LOW) / factor(inner), -kt * np.log(_HIGH) / factor(outer)
     return Repulsion(types, height=low, distance=inner, width=(outer - inner) / np.log(low / high), cutoff=reach)
+
+
+def wall(data: Dataset) -> Wall:
+    """Nothing where pairs have been, and 30 kT where they are 8 % closer than in any frame.
+
+    It keeps what is learned beside it from distances where nothing was learned, and changes nothing elsewhere.
+    Pairs that are never seen get the wall of the pair that comes closest.
+    """
+    topology, ranges = data.topology, Ranges.of(data)
+    if not topology.pairs:
+        raise ValueError("no two beads interact: there is nothing to keep apart")
+    seen = ranges.contacts < ranges.reach
+    nearest = np.where(seen, ranges.contacts, ranges.contacts.min())
+    closest = dict(zip(topology.pairs, nearest.tolist(), strict=True))
+    distance = np.array([closest.get(pair, 0.0) for pair in pair_names(topology.types)])
+    height = _WALL * KB * max(data.temperatures, default=300.0)
+    margin = np.where(distance > 0, _CLOSER * distance, np.inf)
+    return Wall(topology.types, distance=distance, stiffness=height / margin**3)
 
 
 def _harmonic(data: Dataset, name: internal.Kind, jacobian) -> tuple[np.ndarray, np.ndarray]:

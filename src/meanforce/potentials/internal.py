@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from meanforce.graph import Graph, minimum_image
 
-Kind = Literal["bonds", "angles", "dihedrals"]
+Kind = Literal["bonds", "angles", "dihedrals", "impropers"]
 
 
 class Terms(NamedTuple):
@@ -28,6 +28,7 @@ def terms(graph: Graph, name: Kind) -> Terms:
         "bonds": (bonded.bonds, bonded.bond_kind),
         "angles": (bonded.angles, bonded.angle_kind),
         "dihedrals": (bonded.dihedrals, bonded.dihedral_kind),
+        "impropers": (bonded.impropers, bonded.improper_kind),
     }[name]
     return Terms(beads, kind, chain_vectors(graph, beads))
 

@@ -21,6 +21,8 @@ from meanforce.potentials.triplets import Basis, bumps
 
 #: Neighbours that bring a moment to the order of one.
 _NEIGHBOURS = 10.0
+#: No bead has an energy beyond this many times the scale: where nothing was learned there is no deep hole.
+_BOUND = 10.0
 #: The last layer begins small: an untrained network adds little to what lies under it.
 _FIRST_GUESS = 0.1
 
@@ -49,8 +51,8 @@ class LocalNetwork(NetworkPotential):
     Moments M_{c,lm} = sum_j e_c(species of j) R_c(r_ij) y_lm(r_ij), with learned radial functions R_c made of
     B-splines, are mixed by learned matrices and contracted to invariants: M_c00 (pairs), products of two moments of
     one degree (triplets), and v.Q.v and tr(QQ'Q'') of the moments of degree one and two (four bodies). What the bead
-    itself is enters the first layer. Smooth to second derivatives at the cut-off. A force costs about three times that
-    of the three-body splines.
+    itself is enters the first layer, and the output is bounded. Smooth to second derivatives at the cut-off. A force
+    costs about three times that of the three-body splines.
     """
 
     types: tuple[str, ...] = eqx.field(static=True)
@@ -128,7 +130,7 @@ class LocalNetwork(NetworkPotential):
         hidden = swish(first(invariants) + net.kinds[graph.species])
         for layer in rest:
             hidden = swish(layer(hidden))
-        return self.scale * last(hidden)[:, 0]
+        return self.scale * _BOUND * jnp.tanh(last(hidden)[:, 0] / _BOUND)
 
     def invariants(self, graph: Graph) -> Float[Array, "invariants beads"]:
         """What the perceptron sees of each bead's surroundings."""

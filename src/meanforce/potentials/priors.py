@@ -147,6 +147,45 @@ class Repulsion(Potential):
         return u
 
 
+class Wall(Potential):
+    """A = sum over pairs of k (d - r)^3 where r < d, and nothing beyond: contacts that were never seen stay rare.
+
+    Constants for each pair of species, in the order of `splines.pair_names`; excluded pairs do not count.
+    """
+
+    types: tuple[str, ...] = eqx.field(static=True)
+    distance: Float[Array, "pairs"]  # nm: d; 0 where nothing is to be kept apart
+    stiffness: Float[Array, "pairs"]  # kJ/(mol nm^3): k
+    cutoff: float = eqx.field(static=True)  # nm, the longest distance
+
+    def __init__(
+        self, types: tuple[str, ...], *, distance: Float[ArrayLike, "pairs"], stiffness: Float[ArrayLike, "pairs"]
+    ):
+        self.types = tuple(types)
+        self.distance, self.stiffness = jnp.asarray(distance), jnp.asarray(stiffness)
+        self.cutoff = float(np.max(np.asarray(distance)))
+
+    def __check_init__(self):
+        _check(("distance", "stiffness"), (self.distance, self.stiffness), (len(pair_names(self.types)),))
+        _check_cutoff(self.cutoff)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return (self.cutoff,)
+
+    def energies(self, graph: Graph) -> Float[Array, "beads"]:
+        return _pair_energies(graph, self.cutoff, self.types, self._of_pair, self._constants(graph))
+
+    def energy(self, graph: Graph) -> Float[Array, "frames"]:
+        return _pair_energy(graph, self.cutoff, self.types, self._of_pair, self._constants(graph))
+
+    def _constants(self, graph: Graph) -> Float[Array, "pairs 2"]:
+        return jnp.stack([self.distance, self.stiffness], -1).astype(graph.positions.dtype)
+
+    def _of_pair(self, squared, distance, stiffness):
+        return stiffness * jnp.maximum(distance - jnp.sqrt(jnp.minimum(squared, self.cutoff**2)), 0) ** 3
+
+
 class LennardJones(Potential):
     """A = sum over pairs of 4 epsilon ((sigma/r)^12 - (sigma/r)^6) up to the cut-off.
 

@@ -136,7 +136,7 @@ class PairSpline(LinearPotential):
 
 
 class BondedSpline(LinearPotential):
-    """A = sum over bonds, angles or dihedrals of u(coordinate), one spline for each kind; abstract."""
+    """A = sum over bonds, angles, dihedrals or impropers of u(coordinate), one spline for each kind; abstract."""
 
     coefficients: Float[Array, "k"]
     kinds: tuple[tuple[str, ...], ...] = eqx.field(static=True)
@@ -236,6 +236,25 @@ class DihedralSpline(BondedSpline):
         coefficients: Float[Array, "k"] | None = None,
     ):
         """`intervals` of equal width in phi, for each of `Topology.kinds("dihedrals")`."""
+        self.kinds = _tuples(kinds)
+        self.curve = Curve(-float(np.pi), float(np.pi), int(intervals), "periodic")
+        self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)
+
+
+class ImproperSpline(BondedSpline):
+    """A = sum over impropers of u(phi): keeps planar groups planar, and a chiral bead on its side."""
+
+    over = "impropers"
+    unit = "rad"
+
+    def __init__(
+        self,
+        kinds: tuple[tuple[str, ...], ...],
+        *,
+        intervals: int = 36,
+        coefficients: Float[Array, "k"] | None = None,
+    ):
+        """`intervals` of equal width in phi, for each of `Topology.kinds("impropers")`."""
         self.kinds = _tuples(kinds)
         self.curve = Curve(-float(np.pi), float(np.pi), int(intervals), "periodic")
         self.coefficients = _given(coefficients, len(self.kinds) * self.curve.size)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from meanforce.graph import Graph
 from meanforce.potentials.base import Design, LinearPotential, Penalty, Potential
 from meanforce.potentials.manybody import ThreeBodySpline
-from meanforce.potentials.splines import AngleSpline, BondSpline, DihedralSpline, PairSpline
+from meanforce.potentials.splines import AngleSpline, BondSpline, DihedralSpline, ImproperSpline, PairSpline
 from meanforce.topology import Topology
 
 
@@ -105,7 +105,7 @@ class LinearSum(LinearPotential):
 
 
 class SplinePotential(LinearPotential):
-    """Splines for whatever the topology has: pairs, three-body order, bonds, angles, dihedrals.
+    """Splines for whatever the topology has: pairs, three-body order, bonds, angles, dihedrals, impropers.
 
     Finer knots, a longer reach of the three-body term or a higher degree do not change the structure of water learned
     from forces beyond what another draw of the frames does; what is left takes more than three bodies, as a
@@ -191,6 +191,8 @@ def _bonded_terms(topology: Topology, bonds: BondSpline | None) -> list[LinearPo
         terms.append(AngleSpline(topology.kinds("angles")))
     if len(topology.dihedrals):
         terms.append(DihedralSpline(topology.kinds("dihedrals")))
+    if len(topology.impropers):
+        terms.append(ImproperSpline(topology.kinds("impropers")))
     return terms
 
 
