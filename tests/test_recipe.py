@@ -49,6 +49,18 @@ def test_a_mistake_is_answered(text, words):
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("potential: hipnn\n", 0.01),
+        ("potential: local\ntrain: {gradient: {epochs: 3}}\n", 0.001),
+        ("potential: hipnn\ntrain: {gradient: {learning_rate: 0.5}}\n", 0.5),
+    ],
+)
+def test_a_network_is_trained_at_its_own_learning_rate_where_none_is_said(text, rate):
+    assert recipes.parse(WATER + text).gradient.learning_rate == rate
+
+
 def test_paths_are_relative_to_the_recipe(tmp_path):
     (tmp_path / "r.yaml").write_text(WATER)
     assert recipes.load(tmp_path / "r.yaml").dataset == tmp_path / "beads.h5"

@@ -7,7 +7,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -75,6 +75,8 @@ class Spline(Options):
 class Network(Options):
     """A network on top of splines, trained by gradient."""
 
+    learning_rate: ClassVar[float] = 1e-3  # that suits it, where train.gradient says none
+
     cutoff: Positive = Field(0.5, description="nm, of the network")
     reach: Positive = Field(0.9, description="nm, of the pair splines under it")
     spacing: Positive = Field(0.02, description="nm, between their knots")
@@ -98,6 +100,8 @@ class Dimenet(Network):
 class Hipnn(Network):
     """HIP-NN with tensor sensitivities (HIP-NN-TS), in the size published for thermal responses of beads."""
 
+    learning_rate: ClassVar[float] = 1e-2
+
     kind: Literal["hipnn"] = "hipnn"
 
 
@@ -115,7 +119,9 @@ class Gradient(Options):
 
     epochs: int = Field(100, gt=0, description="how often every frame is seen")
     batch: int = Field(8, gt=0, description="frames in one step")
-    learning_rate: Positive = Field(1e-3, description="at the start; it decays exponentially ...")
+    learning_rate: Positive | None = Field(
+        None, description="at the start, default: 0.01 for hipnn and 0.001 for others; it decays exponentially ..."
+    )
     final_learning_rate: Positive = Field(1e-5, description="... to this")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights that is kept")
     validation: float = Field(0.1, gt=0, lt=1, description="part of the frames that chooses the weights")
@@ -192,6 +198,14 @@ class Recipe(Options):
         if not spline and self.train.regularisation is not None:
             raise ValueError(f"train.regularisation is for splines; leave it out with potential {self.potential.kind}")
         return self
+
+    @property
+    def gradient(self) -> Gradient:
+        """How to train the network, at the learning rate that suits it where none is said."""
+        said = self.train.gradient or Gradient()
+        if said.learning_rate is not None or isinstance(self.potential, Spline):
+            return said
+        return said.model_copy(update={"learning_rate": self.potential.learning_rate})
 
     @property
     def hash(self) -> str:

@@ -29,8 +29,8 @@ from meanforce.model import Model, ModelFileError
 from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.base import LinearPotential, Potential
-from meanforce.recipe import Gradient, PotentialOptions, Recipe, RecipeError, Spline
 from meanforce.recipe import Mapping as MappingOptions
+from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline
 from meanforce.reference import exact_run
 from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
@@ -111,7 +111,7 @@ def _fitted(
     if isinstance(potential, LinearPotential):
         return fit(potential, wanted, regularisation=recipe.train.regularisation, progress=progress)
     training = Training(
-        **(recipe.train.gradient or Gradient()).model_dump(), checkpoint=folder.checkpoint,
+        **recipe.gradient.model_dump(), checkpoint=folder.checkpoint,
         resume=folder.checkpoint.exists(),
     )  # fmt: skip
     return fit(potential, wanted, training=training, progress=progress)

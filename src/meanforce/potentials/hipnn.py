@@ -99,8 +99,8 @@ class HipNN(NetworkPotential):
     The published sizes are 128 features, 20 sensitivities, degree 2, and one interaction with three layers:
     118,953 weights for one type and 2,817 for each further one. Sensitivities begin with centres equally
     spaced in 1/r between `inner` (0.2 nm, where water and peptides have their closest neighbours that are not bonded)
-    and `outer` (13/15 of the cut-off, as published), as wide as they are apart; all are learned. Learning rates of
-    1e-3, the default of a fit, suit it.
+    and `outer` (13/15 of the cut-off, as published), as wide as they are apart; all are learned. Water is
+    learned with a learning rate of 1e-2, which recipes take for it.
     """
 
     interactions: tuple[TensorInteraction, ...]
