@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from meanforce.report.quantities import Pair, quantities
 from meanforce.report.sections import Report, Section
 from meanforce.report.structure import Comparison, Kind, structure
 from meanforce.report.surfaces import surfaces
+from meanforce.report.training import training
 
 
 class Case(NamedTuple):
@@ -56,6 +58,7 @@ class Evidence(NamedTuple):
     cases: Sequence[Case]  # the first is judged, the others stand beside
     seconds: dict[str, float]
     training: str
+    curve: Path | None = None  # of a training by gradient
 
 
 def report(evidence: Evidence) -> Report:
@@ -69,7 +72,7 @@ def report(evidence: Evidence) -> Report:
         _energies(evidence),
         *_thermodynamics(evidence),
         _data(evidence),
-        Section("Training", verbatim=evidence.training),
+        training(evidence.training, evidence.curve),
         recipe_section(evidence.text),
         _provenance(evidence),
     )

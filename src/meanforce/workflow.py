@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from meanforce.data.inspection import Inspection
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.dynamics.barostat import Barostat
+from meanforce.dynamics.guard import ExtrapolationWarning, Guard
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings
 from meanforce.dynamics.thermostats import Langevin
@@ -121,11 +123,28 @@ def sample(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     """Molecular dynamics with every model; kept frame by frame, so that a stop loses nothing."""
     for path in models(recipe, folder):
         title = "Sampling the model" if path == folder.model else "Sampling pairs alone"
-        with bars.stage(title) as progress:
-            sampled(recipe, folder, path, progress)
+        with bars.stage(title) as progress, warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", ExtrapolationWarning)
+            sampled(recipe, folder, path, progress, _guard(recipe, folder, path))
+        for warning in told:
+            bars.note(f"{path.stem}: {warning.message}")
 
 
-def sampled(recipe: Recipe, folder: RunFolder, path: Path, progress: Progress = lambda _: None) -> Ensemble:
+def _guard(recipe: Recipe, folder: RunFolder, path: Path) -> Guard | None:
+    """Watches that the beads stay where the model has learned."""
+    if recipe.simulate.guard == "off":
+        return None
+    taught, _ = split(recipe, folder)
+    return judgement.guard(taught, Model.load(path), stop=recipe.simulate.guard == "stop")
+
+
+def sampled(
+    recipe: Recipe,
+    folder: RunFolder,
+    path: Path,
+    progress: Progress = lambda _: None,
+    guard: Guard | None = None,
+) -> Ensemble:
     """The ensemble of a model, without its equilibration; a finished simulation is read from the disk."""
     options = recipe.simulate
     taught, _ = split(recipe, folder)
@@ -134,7 +153,7 @@ def sampled(recipe: Recipe, folder: RunFolder, path: Path, progress: Progress = 
     output = folder.simulation if path == folder.model else folder.pairs_simulation
     settings = Settings(
         save_every=options.save_every, replicas=options.replicas, precision=options.precision, output=output,
-        resume=True, trajectories=options.trajectories, progress=lambda seen: progress(seen.fraction),
+        resume=True, trajectories=options.trajectories, progress=lambda seen: progress(seen.fraction), guard=guard,
     )  # fmt: skip
     ensemble = simulate(
         Model.load(path), start, temperature=temperature, time=options.equilibration + options.time,
@@ -153,7 +172,7 @@ def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
         evidence = judgement.Evidence(
             recipe, folder.recipe.read_text("utf-8"), at_temperature(recipe, folder), taught, kept,
             [_case(recipe, folder, path) for path in models(recipe, folder)],
-            folder.timings(), folder.training.read_text("utf-8"),
+            folder.timings(), folder.training.read_text("utf-8"), folder.curve,
         )  # fmt: skip
         found = judgement.report(evidence)
         page.write(found, folder.report)
