@@ -53,6 +53,7 @@ def test_a_mistake_is_answered(text, words):
     ("text", "rate"),
     [
         ("potential: hipnn\n", 0.01),
+        ("potential: equivariant\n", 0.005),
         ("potential: local\ntrain: {gradient: {epochs: 3}}\n", 0.001),
         ("potential: hipnn\ntrain: {gradient: {learning_rate: 0.5}}\n", 0.5),
     ],

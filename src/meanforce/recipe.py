@@ -108,6 +108,8 @@ class Hipnn(Network):
 class Equivariant(Network):
     """Equivariant messages between beads and products up to four bodies: needs the extra `equivariant`."""
 
+    learning_rate: ClassVar[float] = 5e-3
+
     kind: Literal["equivariant"] = "equivariant"
 
 
@@ -120,7 +122,7 @@ class Gradient(Options):
     epochs: int = Field(100, gt=0, description="how often every frame is seen")
     batch: int = Field(8, gt=0, description="frames in one step")
     learning_rate: Positive | None = Field(
-        None, description="at the start, default: 0.01 for hipnn and 0.001 for others; it decays exponentially ..."
+        None, description="at the start, default: 0.01 for hipnn, 0.005 for equivariant, 0.001 for others; decays ..."
     )
     final_learning_rate: Positive = Field(1e-5, description="... to this")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights that is kept")

@@ -75,7 +75,7 @@ def test_the_committee_is_scored_as_a_whole_and_knows_its_spread():
 REAL = {
     "local": lambda: LocalNetwork(TOPOLOGY.types, cutoff=0.6, sizes=local.Sizes(4, 2, 2, 2, 2, 4, 1)),
     "dimenet": lambda: DimeNet(TOPOLOGY.types, cutoff=0.6, sizes=dimenet.Sizes(4, 1, 1, 1, 4, 1, 2, 3, 2, 2, 2)),
-    "equivariant": lambda: Equivariant(TOPOLOGY.types, cutoff=0.6, sizes=equivariant.Sizes(2, 2, 2, 1, 3, 4)),
+    "equivariant": lambda: Equivariant(TOPOLOGY.types, cutoff=0.6, sizes=equivariant.Sizes(2, 2, 2, 1, 2, 3, 4)),
     "hipnn": lambda: HipNN(TOPOLOGY.types, cutoff=0.6, sizes=hipnn.Sizes(4, 3, 2, 2, 1)),
 }
 

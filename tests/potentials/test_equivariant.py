@@ -23,7 +23,7 @@ BEADS = 10
 TYPES = ("A", "B")
 TOPOLOGY = Topology.of([TYPES[b % 2] for b in range(BEADS)], dict.fromkeys(TYPES, 1.0))
 POSITIONS = np.random.default_rng(3).uniform(size=(BEADS, 3)) * 0.6
-SMALL = Sizes(layers=2, channels=3, degree=2, message=1, radial=5, hidden=6)
+SMALL = Sizes(layers=2, channels=3, degree=2, message=1, sent=2, radial=5, hidden=6)
 RICH = SMALL._replace(layers=3, degree=3, message=2)
 
 
@@ -72,7 +72,7 @@ def written_out(net, positions, species):
         states = [state for state, _, _ in results]
         energies += [energy for _, energy, _ in results]
         features = [new for _, _, new in results]
-    return net.scale * energies
+    return net.scale * 10 * np.tanh(energies / 10)
 
 
 def angular(vectors, degree):
@@ -113,7 +113,7 @@ def _at_bead(layer, update, moments, features, state, kind):
     energy = (swish(state @ inner.weight + inner.bias) @ last.weight + last.bias)[0]
     if update is None:
         return state, energy, None
-    gates = (state @ update.gates.weight + update.gates.bias).reshape(-1, len(partner[0]))
+    gates = (state @ update.gates.weight + update.gates.bias).reshape(-1, update.moments.shape[1])
     new = {0: gates[0][:, None]}
     for d, mix in enumerate(update.cubes, 1):
         linear = update.moments[d - 1] @ moments[d] + update.squares[d - 1] @ squares[d]
@@ -182,17 +182,18 @@ def test_the_second_layer_sees_beads_beyond_the_cutoff():
 @pytest.mark.parametrize("sizes", [SMALL, RICH, Sizes()], ids=["small", "rich", "default"])
 @pytest.mark.parametrize("types", [1, 3])
 def test_number_of_weights(sizes, types):
-    t, c, d, m, r, h = sizes
+    t, c, d, m, s, r, h = sizes
     ways = lambda first, total: sum(
         (a + b + total) % 2 == 0 and abs(a - b) <= total <= a + b for a in range(first + 1) for b in range(d + 1)
     )
-    mixes = lambda first: c * c * sum(ways(first, total) for total in range(d + 1))
+    mixes = lambda first: c * sum(ways(first, total) for total in range(d + 1))
     readout = h * h + h + h + 1
     state = (1 + 2 * (d + 1)) * c * h + h
-    layer = r * c + types * c + (d + 1) * c * c + mixes(d) + state + readout
-    later = mixes(m) + (m + 1) * c * c + h * h
-    update = 2 * m * c * c + c * c * sum(ways(d, total) for total in range(1, m + 1)) + (h + 1) * c * (m + 1)
-    expected = types * (c + h) + t * layer + mixes(0) + (t - 1) * (later + update)
+    layer = types * c + (d + 1) * c * c + mixes(d) * c + state + readout
+    first = r * c + mixes(0) * c
+    later = r * s + mixes(m) * s + (m + 1) * c * s + h * h
+    update = 2 * m * c * s + c * s * sum(ways(d, total) for total in range(1, m + 1)) + (h + 1) * s * (m + 1)
+    expected = types * (c + h) + t * layer + first + (t - 1) * (later + update)
     net = Equivariant(tuple("ABC"[:types]), sizes=sizes)
     assert sum(a.size for a in jax.tree.leaves(net) if eqx.is_array(a)) == expected
     assert net.sizes == sizes

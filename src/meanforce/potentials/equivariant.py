@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from math import isqrt, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,6 +24,8 @@ from meanforce.potentials.triplets import Basis, bumps
 
 #: Neighbours that bring a moment to the order of one.
 _NEIGHBOURS = 10.0
+#: No bead has an energy beyond this many times the scale: where nothing was learned there is no deep hole.
+_BOUND = 10.0
 #: The last layer begins small: an untrained network adds little to what lies under it.
 _FIRST_GUESS = 0.1
 
@@ -36,7 +38,8 @@ class Sizes(NamedTuple):
     layers: int = 2  # of messages
     channels: int = 16
     degree: int = 2  # of the harmonics, and of what is multiplied at a bead
-    message: int = 1  # degree of what a bead tells its neighbours
+    message: int = 1  # degree of what a bead tells its neighbours ...
+    sent: int = 8  # ... and its channels: what is gathered for each neighbour sets the cost
     radial: int = 10  # splines
     hidden: int = 64
 
@@ -47,10 +50,10 @@ DEFAULT = Sizes()
 class MomentLayer(eqx.Module):
     """From the features of the neighbours to moments, their products, and the state of each bead."""
 
-    radial: Float[Array, "channels radial"]
-    moments: tuple[Float[Array, "channels channels ways"], ...]  # mixed for each degree, over all ways to it
+    radial: Float[Array, "sent radial"]
+    moments: tuple[Float[Array, "channels sent ways"], ...]  # mixed for each degree, over all ways to it
     centre: Float[Array, "types channels"]
-    itself: Float[Array, "degrees channels channels"] | None  # what the bead keeps of its features
+    itself: Float[Array, "degrees channels sent"] | None  # what the bead keeps of its features
     partner: Float[Array, "degrees channels channels"]  # the other factor of the squares
     squares: tuple[Float[Array, "channels channels ways"], ...]
     state: Dense
@@ -61,21 +64,22 @@ class MomentLayer(eqx.Module):
 class FeatureUpdate(eqx.Module):
     """From what a layer found to the features that the next one receives."""
 
-    moments: Float[Array, "message channels channels"]
-    squares: Float[Array, "message channels channels"]
-    cubes: tuple[Float[Array, "channels channels ways"], ...]
+    moments: Float[Array, "message sent channels"]
+    squares: Float[Array, "message sent channels"]
+    cubes: tuple[Float[Array, "sent channels ways"], ...]
     gates: Dense  # from the state to scalars, and to a factor for each channel of the other degrees
 
 
 class Equivariant(NetworkPotential):
-    """A = scale sum_i sum_t network_t(invariants of bead i in layer t), with equivariant messages between beads.
+    """A = scale sum_i bound(sum_t network_t(invariants of bead i in layer t)), with equivariant messages between beads.
 
     A layer receives A_{c,l1m1,l2m2} = sum_j R_c(r_ij) v_{c,l1m1}(j) Y_{l2m2}(r_ij), with learned radial functions R
     made of B-splines, and couples it to moments M_{c,lm} by Clebsch-Gordan coefficients: after the sum over
     neighbours, where that is cheap. Products M x M and M x M x M, with channels mixed in between, give invariants up
     to four bodies and the features v of the next layer, which sees neighbours of neighbours. Every product turns into
     (-1)^l of itself under inversion, so that mirror images have one energy. Smooth to second derivatives at the
-    cut-off. The coefficients are those of e3nn-jax; its own products, edge by edge, take ten times as long on CPUs.
+    cut-off. The coefficients are those of e3nn-jax; its own products, edge by edge, take several times as long on
+    CPUs. Water is learned with a learning rate of 5e-3, which recipes take for it.
     """
 
     types: tuple[str, ...] = eqx.field(static=True)
@@ -117,10 +121,10 @@ class Equivariant(NetworkPotential):
 
     @property
     def sizes(self) -> Sizes:
-        first = self.layers[0]
-        channels, radial = first.radial.shape
-        message = len(self.updates[0].moments) if self.updates else DEFAULT.message
-        return Sizes(len(self.layers), channels, len(first.moments) - 1, message, radial, self.kinds.shape[1])
+        first, (channels, radial) = self.layers[0], self.layers[0].radial.shape
+        message, sent = self.updates[0].moments.shape[:2] if self.updates else (DEFAULT.message, DEFAULT.sent)
+        degree, hidden = len(first.moments) - 1, self.kinds.shape[1]
+        return Sizes(len(self.layers), channels, degree, message, sent, radial, hidden)
 
     def reinitialised(self, seed: int) -> Equivariant:
         options = {"cutoff": self.cutoff, "start": self.start, "scale": self.scale}
@@ -132,10 +136,10 @@ class Equivariant(NetworkPotential):
 
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         net = in_precision(self, graph.positions.dtype)
-        return self.scale * net.passed(graph)[0]
+        return self.scale * _BOUND * jnp.tanh(net.passed(graph)[0] / _BOUND)
 
     def passed(self, graph: Graph) -> tuple[Float[Array, "beads"], list[Float[Array, "channels m beads"]]]:
-        """The energy over `scale`, and the features that each layer receives."""
+        """The energy over `scale` before it is bounded, and the features that each layer receives."""
         around = self._around(graph)
         kinds = jax.nn.one_hot(graph.species, len(self.types), dtype=graph.positions.dtype)
         features, state = (kinds @ self.embedding).T[:, None], kinds @ self.kinds
@@ -205,8 +209,8 @@ def _products(layer: MomentLayer, update: FeatureUpdate | None, moments: Float[A
 
 
 def _updated(update: FeatureUpdate, moments, squares, cubes, state: Float[Array, "beads hidden"]):
-    channels = len(moments)
-    gates = update.gates(state).T.reshape(-1, channels, 1, len(state))
+    sent = update.moments.shape[1]
+    gates = update.gates(state).T.reshape(-1, sent, 1, len(state))
     parts = [gates[0]]
     for d, weights in enumerate(update.cubes, 1):
         own = slice(d**2, (d + 1) ** 2)
@@ -288,16 +292,19 @@ def _layer(
     channels, degree, hidden = sizes.channels, sizes.degree, sizes.hidden
     message = 0 if first else sizes.message
     invariants = 1 + 2 * len(_ways(degree, degree, 0))
-    mixes = lambda top: tuple(_ways_mix(rng, channels, len(_ways(top, degree, d))) for d in range(degree + 1))
-    functions = rng.normal(size=(channels, sizes.radial)) * np.sqrt(2 / sizes.radial)
-    moments, partner, squares = mixes(message), _square(rng, channels, degree + 1), mixes(degree)
+    sent = channels if first else sizes.sent
+    mixes = lambda top, inputs: tuple(
+        _ways_mix(rng, inputs, channels, len(_ways(top, degree, d))) for d in range(degree + 1)
+    )
+    functions = rng.normal(size=(sent, sizes.radial)) * np.sqrt(2 / sizes.radial)
+    moments, squares = mixes(message, sent), mixes(degree, channels)
     inner, last = (dense(rng, a, b) for a, b in pairwise([hidden, hidden, 1]))
     return MomentLayer(
         radial=jnp.asarray(functions),
         moments=moments,
         centre=centre,
-        itself=None if first else _square(rng, channels, message + 1),
-        partner=partner,
+        itself=None if first else _mix(rng, sent, channels, message + 1),
+        partner=_mix(rng, channels, channels, degree + 1),
         squares=squares,
         state=dense(rng, invariants * channels, hidden),
         kept=None if first else dense(rng, hidden, hidden, bias=False),
@@ -306,19 +313,18 @@ def _layer(
 
 
 def _update(rng: np.random.Generator, sizes: Sizes) -> FeatureUpdate:
-    channels, degree, message = sizes.channels, sizes.degree, sizes.message
+    channels, degree, message, sent = sizes.channels, sizes.degree, sizes.message, sizes.sent
     return FeatureUpdate(
-        moments=_square(rng, channels, message),
-        squares=_square(rng, channels, message),
-        cubes=tuple(_ways_mix(rng, channels, len(_ways(degree, degree, d))) for d in range(1, message + 1)),
-        gates=dense(rng, sizes.hidden, channels * (message + 1)),
+        moments=_mix(rng, channels, sent, message),
+        squares=_mix(rng, channels, sent, message),
+        cubes=tuple(_ways_mix(rng, channels, sent, len(_ways(degree, degree, d))) for d in range(1, message + 1)),
+        gates=dense(rng, sizes.hidden, sent * (message + 1)),
     )
 
 
-def _square(rng: np.random.Generator, channels: int, number: int) -> Float[Array, "number channels channels"]:
-    return jnp.stack([jnp.asarray(orthogonal(rng, channels, channels)) for _ in range(number)])
+def _mix(rng: np.random.Generator, inputs: int, outputs: int, number: int) -> Float[Array, "number outputs inputs"]:
+    return jnp.asarray(np.stack([orthogonal(rng, inputs, outputs).T for _ in range(number)]))
 
 
-def _ways_mix(rng: np.random.Generator, channels: int, ways: int) -> Float[Array, "channels channels ways"]:
-    mixes = [orthogonal(rng, channels, channels) for _ in range(ways)]
-    return jnp.asarray(np.stack(mixes, -1) / np.sqrt(ways))
+def _ways_mix(rng: np.random.Generator, inputs: int, outputs: int, ways: int) -> Float[Array, "outputs inputs ways"]:
+    return jnp.moveaxis(_mix(rng, inputs, outputs, ways), 0, 2) / sqrt(ways)
