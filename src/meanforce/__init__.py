@@ -13,6 +13,7 @@ from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.learn.fit import fit
+from meanforce.learn.lastlayer import last_layer
 from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
@@ -51,6 +52,7 @@ __all__ = [
     "Training",
     "fit",
     "inspect",
+    "last_layer",
     "observables",
     "read",
     "simulate",

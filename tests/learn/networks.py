@@ -1,5 +1,7 @@
 """Small potentials that are learned by gradient, and data for them."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -40,6 +42,10 @@ class PairNetwork(NetworkPotential):
         return network(seed, features=features, hidden=hidden, cutoff=self.cutoff)
 
     @property
+    def last_layer(self) -> tuple[Any, ...]:
+        return (self.outer,)
+
+    @property
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)
 
@@ -60,6 +66,10 @@ class SplineNetwork(NetworkPotential):
 
     def reinitialised(self, seed: int) -> "SplineNetwork":
         return SplineNetwork(truth(seed))
+
+    @property
+    def last_layer(self) -> tuple[Any, ...]:
+        return (self.spline.coefficients,)
 
     @property
     def cutoffs(self) -> tuple[float, ...]:

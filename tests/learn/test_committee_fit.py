@@ -9,8 +9,9 @@ import pytest
 from networks import KELVIN, PAIR, TOPOLOGY, WALL, data_of, network
 
 import meanforce.thermodynamics as thermo
+from meanforce.data.dataset import Dataset
 from meanforce.graph import build
-from meanforce.learn import Spread, Training, fit, trainable
+from meanforce.learn import Spread, Training, batches, fit, gradient, trainable
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials import dimenet, equivariant, hipnn, local
@@ -96,6 +97,33 @@ def test_real_networks_make_committees(name):
     assert all(np.array_equal(a, b) for a, b in pairs)
 
 
+def test_a_member_learns_from_blocks_drawn_for_it():
+    """As if it were alone with weights that count how often each block of three frames was drawn."""
+    options = replace(OPTIONS, members=2, bootstrap=6, validation=4 / 22)
+    found = fit(START, ForceMatching(data()), training=options)
+    task = gradient._task(START, (ForceMatching(data()),), options)
+    drawn = batches._weights(task.groups[0], 0, options)
+    assert np.array_equal(drawn, np.repeat(drawn[::3], 3, 0)) and np.array_equal(drawn.sum(0), [18, 18])
+    assert np.abs(drawn[:, 0] - drawn[:, 1]).max() >= 1 and set(drawn.ravel()) <= set(range(7))
+    frames = data()[:]
+    second = trainable.reinitialised(START, int(np.random.SeedSequence(options.seed).generate_state(2)[1]))
+    for k, start in enumerate((START, second)):
+        counted = Dataset.from_arrays(
+            TOPOLOGY, positions=frames.positions, forces=frames.forces, box=frames.box, temperature=KELVIN,
+            weights=np.append(drawn[:, k], np.ones(4)),
+        )  # fmt: skip
+        alone = fit(start, ForceMatching(counted), training=replace(options, members=1, bootstrap=0))
+        pairs = zip(*map(jax.tree.leaves, (found.model.potential.members[k], alone.model.potential)), strict=True)
+        assert all(np.allclose(one, other, rtol=1e-8, atol=1e-10) for one, other in pairs)
+
+
+def test_a_bootstrap_is_of_members():
+    with pytest.raises(ValueError, match="give members= too"):
+        Training(bootstrap=10)
+    with pytest.raises(ValueError, match="0 or blocks from 2 on"):
+        Training(members=2, bootstrap=1)
+
+
 def test_a_stopped_committee_goes_on_bit_by_bit(tmp_path):
     class Stop(Exception):
         pass
@@ -104,11 +132,12 @@ def test_a_stopped_committee_goes_on_bit_by_bit(tmp_path):
         if part > 0.5:
             raise Stop
 
-    kept = replace(OPTIONS, checkpoint=tmp_path / "run.ckpt", checkpoint_every=0.0)
+    drawn = replace(OPTIONS, bootstrap=5)
+    kept = replace(drawn, checkpoint=tmp_path / "run.ckpt", checkpoint_every=0.0)
     with pytest.raises(Stop):
         go(kept, progress=stop)
     again = go(replace(kept, resume=True))
-    pairs = zip(*(jax.tree.leaves(f.model.potential) for f in (again, committee())), strict=True)
+    pairs = zip(*(jax.tree.leaves(f.model.potential) for f in (again, go(drawn))), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
 
 

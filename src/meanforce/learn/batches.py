@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
     graph: Graph
     labels: tuple[Any, ...]  # parts, frames, labels of a frame: of each objective of the group
-    weights: Any  # parts, frames; zero for frames that only fill up
+    weights: Any  # parts, frames, and members where each has its own; zero for frames that only fill up
 
 
 class Layout(NamedTuple):
@@ -153,12 +153,30 @@ def order_of(groups: Sequence[Group], batch: int, seed: int, epoch: int) -> list
     return [steps[k] for k in random.permutation(len(steps))] if len(groups) > 1 else steps
 
 
+def _weights(group: Group, number: int, training: Training) -> Float[np.ndarray, "frames *members"]:
+    """Weights of the frames that are learned from; with a bootstrap, of blocks drawn with replacement for each member.
+
+    Frames of one block are drawn together: neighbours in time tell much the same, and drawn one by one they would
+    seem to be worth more than they are.
+    """
+    if not training.bootstrap:
+        return group.training_weights
+    order = np.concatenate(group.training.runs())
+    blocks = np.array_split(order, min(training.bootstrap, len(order)))
+    random = np.random.default_rng([training.seed, number, training.bootstrap, len(order)])
+    counts = random.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), training.members)
+    drawn = np.zeros((len(order), training.members))
+    drawn[order] = np.repeat(counts.T, [len(block) for block in blocks], axis=0)
+    drawn *= group.training_weights[:, None]
+    return drawn / drawn.mean(axis=0)
+
+
 def training_batches(
     groups: Sequence[Group], layout: Layout, rooms: Rooms, training: Training, done: int
 ) -> Iterator[Drawn]:
     """Batches from step `done` to the end of the last epoch."""
     data = [group.training for group in groups]
-    weights = [group.training_weights for group in groups]
+    weights = [_weights(group, number, training) for number, group in enumerate(groups)]
     each = len(order_of(groups, layout.frames, training.seed, 0))
     for epoch in range(done // each, training.epochs):
         steps = order_of(groups, layout.frames, training.seed, epoch)
@@ -262,9 +280,9 @@ def _batch(
         np.asarray(objective.labels(filled, topology), layout.dtype).reshape(parts, share, -1)
         for objective in group.objectives
     )
-    used = np.concatenate([weights, np.zeros(layout.frames - count)]).reshape(parts, share)
+    used = np.concatenate([weights, np.zeros((layout.frames - count, *weights.shape[1:]))])
     sharding = NamedSharding(layout.mesh, PartitionSpec(AXIS))
-    return jax.device_put(Batch(graph, labels, used), sharding), longest
+    return jax.device_put(Batch(graph, labels, used.reshape(parts, share, *weights.shape[1:])), sharding), longest
 
 
 def _room(graph: Graph) -> tuple[int, ...]:

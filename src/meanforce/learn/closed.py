@@ -38,12 +38,13 @@ def solved(
     blocks: int,
     core: bool,
     progress: Progress | None,
+    beads: int | None = None,
 ) -> Fit:
-    """See `fit`."""
+    """See `fit`; `beads` is how many the design is made of at once, where its size alone does not bound the memory."""
     started = time.perf_counter()
     _refuse(regularisation)
     common_topology(wanted)
-    normals, energy = normal_equations(linear, wanted, blocks=blocks, progress=progress)
+    normals, energy = normal_equations(linear, wanted, blocks=blocks, progress=progress, beads=beads)
     penalties, names = linear.penalties(), linear.basis_names()
     if regularisation == "cross-validation":
         regression = cross_validated(normals, penalties, names, energy=energy)

@@ -312,7 +312,7 @@ def _to_score(task: Task, ledger: Ledger, fitted: Potential) -> tuple[Task, Any,
     if task.training.members == 1:
         return task, ledger.best, ledger.judged_rooms
     whole = in_precision(parts(fitted), task.training.dtype)
-    one = replace(task.training, members=1)
+    one = replace(task.training, members=1, bootstrap=0)
     scale = steps.Scale.of(task.groups, task.sample.labels)
     programs = steps.programs(whole, task.groups, scale, task.layout.mesh, one, task.total)
     everywhere = NamedSharding(task.layout.mesh, PartitionSpec())

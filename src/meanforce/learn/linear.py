@@ -38,6 +38,7 @@ def normal_equations(
     *,
     blocks: int = 32,
     progress: Progress | None = None,
+    beads: int | None = None,
 ) -> tuple[list[Normal], Float[np.ndarray, "k k"]]:
     """The normal equations of every objective, in `blocks` contiguous blocks of frames, fewer where each is large.
 
@@ -49,7 +50,7 @@ def normal_equations(
     groups = by_data(objectives)
     for number, (data, members) in enumerate(groups):
         share = None if progress is None else lambda part, at=number: progress((at + part) / len(groups))
-        normals, of_energy, edges = _accumulate(potential, data, members, blocks, share)
+        normals, of_energy, edges = _accumulate(potential, data, members, (blocks, beads), share)
         for member, blocked in zip(members, normals, strict=True):
             _refuse_not_finite(blocked, member, edges)
             found[id(member)] = Normal(blocked, member.weight)
@@ -70,11 +71,15 @@ def by_data(objectives: Sequence[Quadratic]) -> list[tuple[Dataset, list[Quadrat
 
 
 def _accumulate(
-    potential: LinearPotential, data: Dataset, objectives: list[Quadratic], blocks: int, progress: Progress | None
+    potential: LinearPotential,
+    data: Dataset,
+    objectives: list[Quadratic],
+    lengths: tuple[int, int | None],
+    progress: Progress | None,
 ) -> tuple[list[Equations], Equations, Int[np.ndarray, "edges"]]:
     """The equations of the objectives by block, the sums of the energy's basis functions, and where blocks begin."""
     size = potential.coefficients.shape[0]
-    edges, batch = _lengths(data, size, blocks)
+    edges, batch = _lengths(data, size, *lengths)
     weights = frame_weights(data)
     order = np.concatenate(data.runs())
     rows = tuple(type(objective).rows for objective in objectives)
@@ -124,13 +129,15 @@ def _covariance(sums: Equations) -> Float[np.ndarray, "k k"]:
     return np.asarray(sums.gram) / frames - np.outer(mean, mean)
 
 
-def _lengths(data: Dataset, size: int, blocks: int) -> tuple[Int[np.ndarray, "edges"], int]:
+def _lengths(data: Dataset, size: int, blocks: int, beads: int | None) -> tuple[Int[np.ndarray, "edges"], int]:
     """Where the blocks begin and end, and the frames in the equal batches that make them up."""
     blocks = min(blocks, len(data), max(_LEAST_BLOCKS, _GRAM_BYTES // (8 * max(size, 1) ** 2)))
     edges = len(data) * np.arange(blocks + 1) // blocks
     block = -(-len(data) // blocks)
     bytes_per_frame = 24 * len(data.topology) * max(size, 1)
     most = max(1, min(frames_per_batch(data.topology, len(data)), DESIGN_BYTES // bytes_per_frame))
+    if beads is not None:
+        most = min(most, max(1, beads // len(data.topology)))
     return edges, -(-block // -(-block // most))
 
 

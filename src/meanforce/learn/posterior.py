@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,8 +11,29 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from meanforce.graph import Graph
-from meanforce.potentials.base import LinearPotential
+from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.committee import Committee
+from meanforce.thermodynamics import derivatives
+
+
+class Uncertainty(Protocol):
+    """What every answer to "how sure?" can say, whatever it was learned by."""
+
+    def force_std(self, graph: Graph) -> Float[Array, "beads 3"]:
+        """Of each component of the mean force, kJ/(mol nm)."""
+        ...
+
+    def energy_std(self, graph: Graph) -> Float[Array, "frames"]:
+        """Of A against its mean over the frames of the graph (the gauge drops out), kJ/mol."""
+        ...
+
+    def virial_std(self, graph: Graph) -> Float[Array, "frames"]:
+        """Of the mean virial, kJ/mol."""
+        ...
+
+    def sample(self, count: int, seed: int) -> Sequence[Potential]:
+        """Potentials that differ as much."""
+        ...
 
 
 class Posterior(NamedTuple):
@@ -56,9 +78,12 @@ class Posterior(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What members of a committee, which saw the same frames from different beginnings, do not agree on.
+    """What the members of a committee do not agree on.
 
-    It is large where nothing was learned. It is no error bar: what all members get wrong alike is not in it.
+    Members that saw the same frames differ by their beginnings only: what is wrong in all of them alike, by the noise
+    of the labels they share, is not in it, and it is no error bar. It is one for members that each saw frames
+    drawn anew (`Training(bootstrap=...)`): then it holds what another simulation as long would have changed. What no
+    such network can represent is in neither.
     """
 
     potential: Committee
@@ -70,6 +95,20 @@ class Spread(NamedTuple):
     def energy_std(self, graph: Graph) -> Float[Array, "frames"]:
         """The standard deviation between members of A against its mean over the frames of the graph, kJ/mol."""
         return eqx.filter_jit(Committee.energy_std)(self.potential, graph)
+
+    def virial_std(self, graph: Graph) -> Float[Array, "frames"]:
+        """The standard deviation between members of the mean virial, kJ/mol."""
+        return jnp.std(jnp.stack([_virial(member, graph) for member in self.potential.members]), axis=0, ddof=1)
+
+    def sample(self, count: int, seed: int) -> list[Potential]:
+        """Members, drawn with replacement: there are no others."""
+        members = self.potential.members
+        return [members[k] for k in np.random.default_rng(seed).integers(len(members), size=count)]
+
+
+@eqx.filter_jit
+def _virial(potential: Potential, graph: Graph) -> Array:
+    return derivatives(potential, graph).virial
 
 
 @eqx.filter_jit

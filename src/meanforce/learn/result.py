@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.identify import Identifiability
-from meanforce.learn.posterior import Posterior, Spread
+from meanforce.learn.posterior import Uncertainty
 from meanforce.learn.regression import Step
 from meanforce.learn.score import Score
 from meanforce.model import Model
@@ -62,10 +62,11 @@ class History(NamedTuple):
 class Fit(NamedTuple):
     """A fitted model with its outcome, its history and what the data leave open.
 
-    The posterior is that of the coefficients in closed form, the spread of a committee, and None for one network.
+    The posterior is that of the coefficients in closed form, the spread of a committee, or that of a last layer; None
+    for one network.
     """
 
     model: Model
     outcome: Outcome
     history: History | TrainingHistory
-    posterior: Posterior | Spread | None
+    posterior: Uncertainty | None

@@ -153,7 +153,8 @@ def _divided(function: Callable, training: Training, mesh: Mesh, out: PartitionS
     def local(learned, fixed, batch, *more):
         mapped = function
         if training.members > 1:
-            mapped = jax.vmap(function, in_axes=(0, None, None, *(0 for _ in more)))
+            own = Batch(None, None, 1 if batch.weights.ndim == 3 else None)  # type: ignore[arg-type]
+            mapped = jax.vmap(function, in_axes=(0, None, own, *(0 for _ in more)))
         each = jax.jit(lambda part: mapped(learned, fixed, part, *more))  # traced once, however often it is asked
         return jax.lax.psum(_summed(each, batch), AXIS) if out == _ALL else _mapped(each, batch)
 

@@ -36,6 +36,8 @@ class Training:
     seed                    of the order of frames and, with members, of their weights
     precision               of weights and graphs: "single", or "double" as a check; sums are always double
     members                 networks trained side by side from different weights; more than one is a committee
+    bootstrap               blocks of consecutive frames, drawn with replacement for each member, so that their spread
+                            holds the noise of the labels; 0: all members learn from the same frames
     devices                 among which the frames of a batch are divided
     checkpoint              a file from which a stopped run goes on with `resume=True`
     checkpoint_every        seconds of work that a kill may cost; 0: checkpoint at every step
@@ -56,6 +58,7 @@ class Training:
     seed: int = 0
     precision: Literal["single", "double"] = "single"
     members: int = 1
+    bootstrap: int = 0
     devices: int = 1
     checkpoint: str | Path | None = None
     checkpoint_every: float = 60.0
@@ -67,6 +70,11 @@ class Training:
         for name in ("epochs", "batch", "validate_every", "members", "devices"):
             self._need(name, _whole(getattr(self, name)) and getattr(self, name) >= 1, "a whole number from 1 on")
         self._need("seed", _whole(self.seed) and self.seed >= 0, "a whole number from 0 on")
+        self._need(
+            "bootstrap",
+            self.bootstrap == 0 or (_whole(self.bootstrap) and self.bootstrap >= 2),
+            "0 or blocks from 2 on",
+        )
         self._need("learning_rate", 0 < self.learning_rate < np.inf, "a positive number")
         self._need(
             "final_learning_rate", 0 < self.final_learning_rate <= self.learning_rate, "positive, at most learning_rate"
@@ -84,6 +92,8 @@ class Training:
             raise ValueError(
                 f"Training: a batch of {self.batch} frames is not divided evenly among {self.devices} devices"
             )
+        if self.bootstrap and self.members == 1:
+            raise ValueError("Training: bootstrap= draws frames for each member of a committee; give members= too")
         if self.resume and self.checkpoint is None:
             raise ValueError("Training: resume=True needs checkpoint=, the file in which the run was kept")
 

@@ -1,7 +1,7 @@
 """What a potential is: a pytree that turns a graph into free energies in kJ/mol."""
 
 import abc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -37,6 +37,11 @@ class NetworkPotential(Potential):
     @abc.abstractmethod
     def reinitialised(self, seed: int) -> "NetworkPotential":
         """The same network with weights drawn anew, as its constructor draws them: for members of a committee."""
+
+    @property
+    def last_layer(self) -> tuple[Any, ...]:
+        """Where the weights are in which A is linear, or nearly so: none that only shift it. Empty: there are none."""
+        return ()
 
 
 class Design(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import pi, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -145,6 +145,10 @@ class DimeNet(NetworkPotential):
     @property
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)
+
+    @property
+    def last_layer(self) -> tuple[Any, ...]:
+        return (self.readouts.last.weight,)
 
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         net = in_precision(self, graph.positions.dtype)

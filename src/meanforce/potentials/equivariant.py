@@ -134,6 +134,10 @@ class Equivariant(NetworkPotential):
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)
 
+    @property
+    def last_layer(self) -> tuple[Any, ...]:
+        return tuple(layer.readout[-1].weight for layer in self.layers)
+
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         net = in_precision(self, graph.positions.dtype)
         return self.scale * _BOUND * jnp.tanh(net.passed(graph)[0] / _BOUND)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import pi
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -161,6 +161,10 @@ class HipNN(NetworkPotential):
     @property
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)
+
+    @property
+    def last_layer(self) -> tuple[Any, ...]:
+        return self.readouts[1:]
 
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         net = in_precision(self, graph.positions.dtype)

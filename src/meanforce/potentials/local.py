@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -117,6 +117,10 @@ class LocalNetwork(NetworkPotential):
     @property
     def cutoffs(self) -> tuple[float, ...]:
         return (self.cutoff,)
+
+    @property
+    def last_layer(self) -> tuple[Any, ...]:
+        return (self.layers[-1].weight,)
 
     @property
     def basis(self) -> Basis:
