@@ -15,8 +15,13 @@ from meanforce.learn import Training, fit, last_layer
 from meanforce.learn.lastlayer import LastLayer
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.potentials import dimenet, equivariant, hipnn, local
 from meanforce.potentials.base import Design, LinearPotential, NetworkPotential
 from meanforce.potentials.committee import Committee
+from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.equivariant import Equivariant
+from meanforce.potentials.hipnn import HipNN
+from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.splines import PairSpline
 from meanforce.potentials.sums import Sum
 from meanforce.reference.liquids import DiatomicLiquid
@@ -84,6 +89,39 @@ def test_the_design_is_what_each_weight_alone_brings():
     rest, under = thermo.derivatives(view.fixed, graph), thermo.derivatives(Sum((truth(2), WALL)), graph)
     for one, other in zip(rest, under, strict=True):
         assert np.allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+REAL = {
+    "local": lambda: LocalNetwork(("A",), cutoff=0.6, sizes=local.Sizes(4, 2, 2, 2, 2, 4, 1)),
+    "dimenet": lambda: DimeNet(("A",), cutoff=0.6, sizes=dimenet.Sizes(4, 1, 1, 1, 4, 1, 2, 3, 2, 2, 2)),
+    "hipnn": lambda: HipNN(("A",), cutoff=0.6, sizes=hipnn.Sizes(4, 3, interactions=2, layers=1)),
+    "equivariant": lambda: Equivariant(
+        ("A",), cutoff=0.6, sizes=equivariant.Sizes(channels=2, degree=2, message=1, radial=4, hidden=4)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [n if n == "local" else pytest.param(n, marks=pytest.mark.long) for n in REAL])
+def test_the_design_of_real_networks_is_the_slope_of_their_forces(name):
+    """Also of those whose output is bounded, which are linear only near their own weights."""
+    if name == "equivariant":
+        pytest.importorskip("e3nn_jax")
+    graph = build(data_of(frames=3, seed=99)[:], TOPOLOGY, (0.6,))
+    view = LastLayer.of(REAL[name]())
+    drawn = view.with_coefficients(np.random.default_rng(0).normal(size=view.coefficients.shape))
+    view = LastLayer.of(drawn.network())
+    design = eqx.filter_jit(LastLayer.design)(view, graph)
+    known = eqx.filter_jit(lambda weights: thermo.derivatives(view.with_coefficients(weights).network(), graph))
+    step = 1e-4
+    for k in (0, len(view.coefficients) - 1):
+        one = step * np.eye(len(view.coefficients))[k]
+        sides = [known(view.coefficients + sign * one) for sign in (1, -1)]
+        for column, high, low in zip(design, *sides, strict=True):
+            assert np.abs(column[..., k]).max() > 1e-6
+            assert np.allclose(column[..., k], (high - low) / (2 * step), rtol=1e-5, atol=1e-6)
+    assert np.allclose(
+        eqx.filter_jit(thermo.derivatives)(view, graph).forces, known(view.coefficients).forces, atol=1e-9
+    )
 
 
 def test_labels_of_the_network_itself_are_its_own_answer():
