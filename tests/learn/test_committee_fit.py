@@ -70,6 +70,9 @@ def test_the_committee_is_scored_as_a_whole_and_knows_its_spread():
     graph = build(held[:], TOPOLOGY, found.model.potential.cutoffs)
     assert np.allclose(found.posterior.force_std(graph), each.std(0, ddof=1).reshape(-1, 3), atol=1e-9)
     assert (np.asarray(found.posterior.energy_std(graph)) > 0).all()
+    virials = [thermo.virial(Model(m, TOPOLOGY), R, box, temperature=KELVIN) for m in found.model.potential.members]
+    assert np.allclose(found.posterior.virial_std(graph), np.std(virials, axis=0, ddof=1), atol=1e-9)
+    assert all(any(one is m for m in found.model.potential.members) for one in found.posterior.sample(5, seed=1))
     assert found.history.compilations == 2
 
 
