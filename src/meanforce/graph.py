@@ -10,7 +10,7 @@ vanishes at its cut-off needs no mask, and no distance is ever zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -131,9 +131,9 @@ def build(
         raise ValueError(f"{len(capacities)} capacities are given for {len(cutoffs)} different cut-offs {cutoffs}")
     positions = frames.positions.reshape(-1, 3).astype(dtype)
     box = None if frames.box is None else np.asarray(frames.box, dtype)
-    excluded = search.exclusions(n * particles, _tiled(topology.excluded, n, particles))
+    species, frame, searched, excluded, bonded = _lasting(topology, n, jax.config.jax_default_device)
     reach = [c + skin for c in cutoffs]
-    rows, home = _search(positions, box, n, reach, capacities, excluded)
+    rows, home = _search(positions, box, n, reach, capacities, searched)
     lists = tuple(
         Neighbours(
             jnp.asarray(row.index), jnp.asarray(row.image), jnp.asarray(row.slot), jnp.asarray(row.needed, jnp.int32),
@@ -144,13 +144,13 @@ def build(
     to_array = lambda value: None if value is None else jnp.asarray(value, dtype)
     return Graph(
         positions=jnp.asarray(positions),
-        species=jnp.asarray(np.tile(topology.species_index, n)),
-        frame=jnp.asarray(np.repeat(np.arange(n, dtype=np.int32), particles)),
+        species=species,
+        frame=frame,
         box=to_array(box),
         home=jnp.asarray(home),
         neighbours=lists,
-        excluded=search.Exclusions(jnp.asarray(excluded.start), jnp.asarray(excluded.partner)),
-        bonded=_bonded(topology, n),
+        excluded=excluded,
+        bonded=bonded,
         temperature=to_array(frames.temperature),
         parameters={name: jnp.asarray(value, dtype) for name, value in frames.parameters.items()},
         frames=n,
@@ -260,6 +260,20 @@ def _tiled(terms: np.ndarray, frames: int, particles: int) -> np.ndarray:
     """Indices of particles, repeated for every frame."""
     offset = np.arange(frames, dtype=np.int32)[:, None, None] * particles
     return (terms[None] + offset).reshape(-1, terms.shape[1])
+
+
+@lru_cache(maxsize=16)
+def _lasting(topology: Topology, frames: int, device: Any):
+    """What is the same in all graphs: species, frames, exclusions on the host and on the device, bonded terms."""
+    del device  # the one that JAX makes arrays on
+    excluded = search.exclusions(frames * len(topology), _tiled(topology.excluded, frames, len(topology)))
+    return (
+        jnp.asarray(np.tile(topology.species_index, frames)),
+        jnp.asarray(np.repeat(np.arange(frames, dtype=np.int32), len(topology))),
+        excluded,
+        search.Exclusions(jnp.asarray(excluded.start), jnp.asarray(excluded.partner)),
+        _bonded(topology, frames),
+    )
 
 
 def _bonded(topology: Topology, frames: int) -> Bonded:

@@ -151,6 +151,7 @@ class Simulate(Options):
     pressure: float | None = Field(None, description="bar; constant pressure. Without it: constant volume")
     replicas: int = Field(1, gt=0, description="independent copies, run side by side")
     precision: Literal["single", "double"] = Field("single", description="floating-point numbers of the run")
+    guard: Literal["warn", "stop", "off"] = Field("warn", description="what to do where it leaves the training data")
     trajectories: tuple[str, ...] = Field(("xtc",), description="files for VMD and OVITO: xtc, dcd, h5md")
     seed: int = Field(1, ge=0, description="seed of velocities and thermostat")
 

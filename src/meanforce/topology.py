@@ -196,10 +196,10 @@ class Topology:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def __eq__(self, other) -> bool:
-        return isinstance(other, Topology) and self.to_json() == other.to_json()
+        return self is other or (isinstance(other, Topology) and self.hash == other.hash)
 
     def __hash__(self) -> int:
-        return hash(self.to_json())
+        return hash(self.hash)
 
     def _kind(self, term) -> tuple[str, ...]:
         names = tuple(self.species[i] for i in term)

@@ -27,7 +27,7 @@ Rooms = tuple[tuple[int, ...], ...]  # slots of each neighbour list, for each gr
 AXIS = "devices"
 _AHEAD = 3  # batches that wait for the device
 _WINDOW_BYTES = 32 * 2**20  # read at once, so that a chunk of the file is unpacked for many batches
-_PART_BEADS = 64  # of the frames that a CPU works on at once
+_PART_BEADS = 256  # of the frames that a CPU works on at once
 _SAMPLE = 128  # frames that settle the length of neighbour rows and the scale of the labels
 
 
