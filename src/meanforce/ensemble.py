@@ -36,3 +36,8 @@ class Ensemble(NamedTuple):
         """Normalised weights."""
         w = np.exp(self.log_weights - self.log_weights.max())
         return w / w.sum()
+
+    def effective_frames(self) -> float:
+        """How many frames of equal weight would tell as much: exp(-sum w ln w), correlation in time left aside."""
+        w = self.weights()
+        return float(np.exp(-(w[w > 0] * np.log(w[w > 0])).sum()))

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from meanforce.ensemble import Ensemble
 from meanforce.frames import Frames
 from meanforce.graph import Graph, build, strained
 from meanforce.numerics import precision  # noqa: F401  (double precision is on)
@@ -86,6 +87,24 @@ def pressure(model: HasPotential, R, box=None, *, temperature, parameters=None) 
     vectors = _box(box, np.size(w))
     volume = np.abs(np.linalg.det(vectors)).reshape(np.shape(w))
     return (len(model.topology) * KB * np.asarray(temperature, float) + w / 3) / volume / BAR
+
+
+def reweighted(ensemble: Ensemble, model: HasPotential) -> Ensemble:
+    """The frames of an ensemble as samples of another model at the same state: weights exp(-(A' - A)/kT).
+
+    `effective_frames` of the answer says how far it is to be trusted: few of many frames mean that the two models
+    do not meet, and that the other has to be simulated itself.
+    """
+    frames, kelvin = ensemble.frames, ensemble.state.temperature
+    values = free_energy(
+        model, frames.positions, frames.box, temperature=kelvin, parameters=dict(ensemble.state.parameters)
+    )
+    reduced = np.atleast_1d(values) / (KB * kelvin)
+    return ensemble._replace(
+        frames=frames.with_(energy=np.atleast_1d(values)),
+        reduced=reduced,
+        log_weights=ensemble.log_weights + ensemble.reduced - reduced,
+    )
 
 
 def derivatives(potential: Potential, graph: Graph) -> Derivatives:
