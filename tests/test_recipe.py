@@ -35,6 +35,7 @@ def test_every_template_is_a_recipe(name):
         (WATER + "potential: equivarant\n", ["did you mean 'equivariant'"]),
         (WATER + "potential: {kind: local, cutof: 1}\n", ["did you mean 'cutoff'"]),
         (WATER + "potential: spline\ntrain: {gradient: {epochs: 3}}\n", ["train.gradient is for networks"]),
+        (WATER + "potential: local\ntrain: {gradient: {bootstrap: 20}}\n", ["train.gradient", "members="]),
         (WATER + "potential: local\ntrain: {regularisation: evidence}\n", ["train.regularisation is for splines"]),
         (WATER + "potential: local\ntrain: {gradient: {epoch: 3}}\n", ["did you mean 'epochs'"]),
         (WATER + "validate: {surface: [[1, 2, 3], [2, 3, 4, 5]]}\n", ["validate.surface"]),
@@ -49,12 +50,19 @@ def test_a_mistake_is_answered(text, words):
         assert word in str(error.value)
 
 
+def test_a_missing_library_is_named_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(recipes, "find_spec", lambda name: None)
+    with pytest.raises(recipes.RecipeError, match=r"pip install 'meanforce\[equivariant\]'"):
+        recipes.parse(WATER + "potential: equivariant\n")
+
+
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
         ("potential: hipnn\n", 0.01),
         ("potential: equivariant\n", 0.005),
-        ("potential: local\ntrain: {gradient: {epochs: 3}}\n", 0.001),
+        ("potential: local\ntrain: {gradient: {epochs: 3}}\n", 0.02),
+        ("potential: dimenet\n", 0.001),
         ("potential: hipnn\ntrain: {gradient: {learning_rate: 0.5}}\n", 0.5),
     ],
 )

@@ -6,12 +6,14 @@ import difflib
 import hashlib
 import json
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from meanforce.learn.training import Training
 from meanforce.reference.exact_run import ExactRun
 from meanforce.reference.recipe import ReferenceRun
 
@@ -87,6 +89,8 @@ class Network(Options):
 class Local(Network):
     """Invariants of each bead's surroundings, up to four bodies, through a perceptron: fast."""
 
+    learning_rate: ClassVar[float] = 2e-2
+
     kind: Literal["local"] = "local"
     cutoff: Positive = Field(0.45, description="nm, of the network")
 
@@ -112,6 +116,12 @@ class Equivariant(Network):
 
     kind: Literal["equivariant"] = "equivariant"
 
+    @model_validator(mode="after")
+    def _has_its_library(self):
+        if find_spec("e3nn_jax") is None:
+            raise ValueError("equivariant needs e3nn-jax: pip install 'meanforce[equivariant]'")
+        return self
+
 
 PotentialOptions = Spline | Local | Dimenet | Hipnn | Equivariant
 
@@ -122,13 +132,24 @@ class Gradient(Options):
     epochs: int = Field(100, gt=0, description="how often every frame is seen")
     batch: int = Field(8, gt=0, description="frames in one step")
     learning_rate: Positive | None = Field(
-        None, description="at the start, default: 0.01 for hipnn, 0.005 for equivariant, 0.001 for others; decays ..."
+        None, description="at the start, default: that which suits the network, 0.001 to 0.02; it decays ..."
     )
     final_learning_rate: Positive = Field(1e-5, description="... to this")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights that is kept")
     validation: float = Field(0.1, gt=0, lt=1, description="part of the frames that chooses the weights")
     patience: int | None = Field(None, gt=0, description="validations without improvement before it stops")
     seed: int = Field(0, ge=0, description="of the order of frames")
+    members: int = Field(1, gt=0, description="networks side by side; more than one is a committee, and has a spread")
+    bootstrap: int = Field(
+        0, ge=0, description="blocks of frames drawn anew for each member, which makes the spread an error bar; 0: none"
+    )
+
+    @model_validator(mode="after")
+    def _as_training(self):
+        """What training would refuse is refused before anything is computed."""
+        rates = {name for name in ("learning_rate", "final_learning_rate") if self.learning_rate is None}
+        Training(**self.model_dump(exclude=rates))
+        return self
 
 
 class Train(Options):
