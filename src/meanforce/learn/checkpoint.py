@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -38,7 +38,7 @@ class Ledger(NamedTuple):
     """What a run knows beside the state of its steps. Arrays have a leading axis of members."""
 
     variances: Float[np.ndarray, "members objectives"]
-    best: Any  # the weights of the smallest criterion
+    best: Array  # the weights of the smallest criterion
     best_step: Int[np.ndarray, "members"]
     criterion: Float[np.ndarray, "members"]  # smallest so far
     idle: Int[np.ndarray, "members"]  # validations since

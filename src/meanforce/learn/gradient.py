@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from meanforce.learn import batches, checkpoint, steps
 from meanforce.learn.asked import common_topology, model_of, named
@@ -50,7 +51,7 @@ class Task(NamedTuple):
     training: Training
     programs: Programs
     fixed: Any
-    learned: Any  # as it is before the first step
+    learned: Array  # as it is before the first step
     each: int  # steps of an epoch
 
     @property
@@ -106,12 +107,12 @@ def _task(potential: Potential, wanted: Sequence[Quadratic], training: Training)
     return Task(tuple(wanted), groups, layout, sample, scale.likelihood, training, programs, fixed, learned, each)
 
 
-def _beginnings(potential: Potential, training: Training) -> Any:
+def _beginnings(potential: Potential, training: Training) -> Array:
     """The weights to begin with: the first member has those given, the others draw their own."""
     seeds = np.random.SeedSequence(training.seed).generate_state(training.members)[1:].tolist()
     each = [potential, *(reinitialised(potential, seed) for seed in seeds)]
-    learned = [in_precision(parts(member), training.dtype).learned for member in each]
-    return learned[0] if training.members == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *learned)
+    learned = [ravel_pytree(in_precision(parts(member), training.dtype).learned)[0] for member in each]
+    return learned[0] if training.members == 1 else jnp.stack(learned)
 
 
 def _begun(task: Task) -> tuple[State, Ledger]:
@@ -240,7 +241,7 @@ def _point(task: Task, state: State, squares: Float[np.ndarray, "members objecti
 
 
 def judged(
-    task: Task, learned: Any, rooms: Rooms, rows: Sequence[np.ndarray], *, held_out: bool
+    task: Task, learned: Array, rooms: Rooms, rows: Sequence[np.ndarray], *, held_out: bool
 ) -> tuple[list[Float[np.ndarray, "members _"]], Rooms]:
     """The mean square residual of every frame, for each objective."""
     found: list[list[np.ndarray]] = [[] for _ in task.objectives]
@@ -286,12 +287,11 @@ def _refuse_not_finite(ledger: Ledger) -> None:
         )
 
 
-def _chosen(better: Bool[np.ndarray, "members"], new: Any, old: Any) -> Any:
-    """New arrays for the members that are better."""
+def _chosen(better: Bool[np.ndarray, "members"], new: Array, old: Array) -> Array:
+    """New weights for the members that are better."""
     if len(better) == 1:
         return new if better[0] else old
-    pick = lambda a, b: jnp.where(better.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
-    return jax.tree.map(pick, new, old)
+    return jnp.where(better[:, None], new, old)
 
 
 def _group_of(task: Task) -> list[int]:
@@ -302,12 +302,12 @@ def _group_of(task: Task) -> list[int]:
 def _fitted(potential: Potential, task: Task, ledger: Ledger) -> Potential:
     """The potential with the best weights; several members make a committee."""
     if task.training.members == 1:
-        return with_learned(potential, ledger.best)
-    member = lambda k: with_learned(potential, jax.tree.map(lambda leaf: leaf[k], ledger.best))
+        return with_learned(potential, task.programs.unravel(ledger.best))
+    member = lambda k: with_learned(potential, task.programs.unravel(ledger.best[k]))
     return Committee(tuple(member(k) for k in range(task.training.members)))
 
 
-def _to_score(task: Task, ledger: Ledger, fitted: Potential) -> tuple[Task, Any, Rooms]:
+def _to_score(task: Task, ledger: Ledger, fitted: Potential) -> tuple[Task, Array, Rooms]:
     """The programs that score the model, its weights, and the room of its lists: a committee scores as a whole."""
     if task.training.members == 1:
         return task, ledger.best, ledger.judged_rooms
@@ -316,11 +316,11 @@ def _to_score(task: Task, ledger: Ledger, fitted: Potential) -> tuple[Task, Any,
     scale = steps.Scale.of(task.groups, task.sample.labels)
     programs = steps.programs(whole, task.groups, scale, task.layout.mesh, one, task.total)
     everywhere = NamedSharding(task.layout.mesh, PartitionSpec())
-    learned, fixed = jax.device_put((whole.learned, whole.fixed), everywhere)
+    learned, fixed = jax.device_put((ravel_pytree(whole.learned)[0], whole.fixed), everywhere)
     return task._replace(training=one, programs=programs, fixed=fixed), learned, ledger.judged_rooms
 
 
-def _scores(task: Task, learned: Any, rooms: Rooms, blocks: int) -> tuple[Score, ...]:
+def _scores(task: Task, learned: Array, rooms: Rooms, blocks: int) -> tuple[Score, ...]:
     """Errors of the model: on held-out frames, in blocks, and on as many of those learned from."""
     held = [np.arange(len(group.held_out)) for group in task.groups]
     taught = [

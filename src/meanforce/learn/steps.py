@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
@@ -30,9 +31,9 @@ _ALL, _DIVIDED = PartitionSpec(), PartitionSpec(AXIS)
 class State(NamedTuple):
     """Everything a step changes; with members every array has a leading axis of them."""
 
-    learned: Any
+    learned: Array  # all weights in one row: a program for each array of them took longer to compile than the network
     moments: Any  # of the optimiser
-    mean: Any  # running mean of what is learned
+    mean: Array  # running mean of what is learned
     step: Array
     failed: Array  # the first step whose loss or gradient was not finite, -1: none; nothing moves from there on
     squares: Array  # per objective: sums over frames since the last validation
@@ -65,6 +66,7 @@ class Programs(NamedTuple):
     judge: tuple[Callable[[Any, Any, Batch], tuple[Array, ...]], ...]
     optimiser: optax.GradientTransformation
     rate: optax.Schedule
+    unravel: Callable[[Array], Any]  # from a row of weights to the arrays of `Parts.learned`
 
     @property
     def compilations(self) -> int:
@@ -89,17 +91,17 @@ def programs(
     rate = schedule(training, steps)
     clip = [] if training.gradient_clip is None else [optax.clip_by_global_norm(training.gradient_clip)]
     optimiser = optax.chain(*clip, optax.scale_by_adam(), optax.scale_by_learning_rate(rate))
-    train, judge = [], []
+    unravel, train, judge = ravel_pytree(parts.learned)[1], [], []
     for group in groups:
-        errors = partial(_errors, parts.rest, tuple(type(o).rows for o in group.objectives))
+        errors = partial(_errors, unravel, parts.rest, tuple(type(o).rows for o in group.objectives))
         share = scale.share[list(group.numbers)] / training.batch
         gradient = _divided(_gradient(errors), training, mesh, out=_ALL)
         train.append(jax.jit(partial(_advance, gradient, optimiser, training, np.array(group.numbers), share)))
         judge.append(jax.jit(_divided(_judged(errors), training, mesh, out=_DIVIDED)))
-    return Programs(tuple(train), tuple(judge), optimiser, rate)
+    return Programs(tuple(train), tuple(judge), optimiser, rate, unravel)
 
 
-def begin(learned: Any, optimiser: optax.GradientTransformation, members: int, objectives: int) -> State:
+def begin(learned: Array, optimiser: optax.GradientTransformation, members: int, objectives: int) -> State:
     """The state before the first step."""
 
     def one(weights):
@@ -118,9 +120,11 @@ def cleared(state: State) -> State:
     return state._replace(**{name: zero(name) for name in ("squares", "counts", "norms", "steps")})
 
 
-def _errors(rest: Any, rows: Sequence[Callable], learned: Any, fixed: Any, batch: Batch) -> list[Array]:
+def _errors(
+    unravel: Callable[[Array], Any], rest: Any, rows: Sequence[Callable], learned: Array, fixed: Any, batch: Batch
+) -> list[Array]:
     """The mean square of the residuals of each frame, in double precision, for every objective."""
-    design = as_design(eqx.combine(learned, fixed, rest), batch.graph)
+    design = as_design(eqx.combine(unravel(learned), fixed, rest), batch.graph)
     found = []
     for read, wanted in zip(rows, batch.labels, strict=True):
         residual = read(design)[:, 0].reshape(wanted.shape) - wanted
@@ -204,12 +208,12 @@ def _advance(
     slope, loss, squares, count = gradient(state.learned, fixed, batch, jnp.broadcast_to(share, each.shape) / each)
 
     def move(state: State, slope, loss, squares, count) -> State:
-        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(slope)))
+        norm = jnp.sqrt(jnp.sum(slope**2))
         good = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.failed < 0)
         updates, moments = optimiser.update(slope, state.moments, state.learned)
         learned = optax.apply_updates(state.learned, updates)
         decay = jnp.minimum(training.ema, (1.0 + state.step) / (10.0 + state.step)) if training.ema else 0.0
-        mean = jax.tree.map(lambda old, new: (decay * old + (1 - decay) * new).astype(new.dtype), state.mean, learned)
+        mean = (decay * state.mean + (1 - decay) * learned).astype(learned.dtype)
         moved = State(
             learned, moments, mean, state.step + 1, state.failed, state.squares.at[numbers].add(squares),
             state.counts.at[numbers].add(count), state.norms + norm, state.steps + 1,
