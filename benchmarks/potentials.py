@@ -31,7 +31,7 @@ POTENTIALS = {
     "local": "potential: local\ntrain: {gradient: {epochs: 12, batch: 4, learning_rate: 0.02, ema: 0.99}}",
     "hipnn": "potential: hipnn\ntrain: {gradient: {epochs: 30, batch: 4, ema: 0.99}}",
     "equivariant": "potential: equivariant\ntrain: {gradient: {epochs: 8, batch: 4, ema: 0.99}}",
-    "dimenet": "potential: dimenet\ntrain: {gradient: {epochs: 3, batch: 4, learning_rate: 0.003, ema: 0.99}}",
+    "dimenet": "potential: dimenet\ntrain: {gradient: {epochs: 2, batch: 4, learning_rate: 0.003, ema: 0.99}}",
 }
 RECIPE = """name: {name}
 dataset: {data}
