@@ -3,6 +3,7 @@
 import inspect
 import warnings
 
+import jax
 import jaxtyping
 import numba
 import pytest
@@ -51,3 +52,10 @@ def _plots_without_a_screen():
     import matplotlib
 
     matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_end_with_their_module():
+    """Compiled programs hold gigabytes and thousands of maps of memory, and Linux gives a process 65,530 of those."""
+    yield
+    jax.clear_caches()
