@@ -213,7 +213,7 @@ def test_a_network_is_chosen_by_its_name_and_goes_on_from_its_checkpoint(finishe
     run = tmp_path / "run"
     model, curve = (run / "model.mf").read_bytes(), (run / "training.csv").read_text()
     assert curve.count("\n") == 4  # a heading, the start, two epochs
-    assert b"LocalNetwork" in model and b"PairSpline" in model
+    assert b"LocalNetwork" in model and b"PairSpline" in model and b"Wall" in model
     for left in ("model.mf", "training.json", "training.csv"):
         (run / left).unlink()
     done = meanforce(*words, "--resume", cwd=tmp_path)

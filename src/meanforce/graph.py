@@ -131,7 +131,7 @@ def build(
         raise ValueError(f"{len(capacities)} capacities are given for {len(cutoffs)} different cut-offs {cutoffs}")
     positions = frames.positions.reshape(-1, 3).astype(dtype)
     box = None if frames.box is None else np.asarray(frames.box, dtype)
-    species, frame, searched, excluded, bonded = _lasting(topology, n, jax.config.jax_default_device)
+    species, frame, searched, excluded, bonded = _lasting(topology, n, jnp.zeros(()).device)
     reach = [c + skin for c in cutoffs]
     rows, home = _search(positions, box, n, reach, capacities, searched)
     lists = tuple(

@@ -6,7 +6,7 @@ import pytest
 import meanforce.numerics.precision  # noqa: F401
 import meanforce.thermodynamics as thermo
 from meanforce.data.dataset import Dataset
-from meanforce.learn.priors import harmonic_angles, harmonic_bonds, periodic_dihedrals, priors, repulsion
+from meanforce.learn.priors import harmonic_angles, harmonic_bonds, periodic_dihedrals, priors, repulsion, wall
 from meanforce.model import Model
 from meanforce.topology import Topology
 from meanforce.units import KB
@@ -88,6 +88,25 @@ def test_repulsion_follows_the_flank():
     assert energy(inner - 0.05) > 2 * energy(inner)
     assert abs(energy(wall.cutoff)) < 1e-12
     assert energy(0.4) < KT
+
+
+def test_a_wall_stands_behind_the_closest_contacts():
+    """Nothing at the closest contact of each pair, 30 kT where it is 8 % closer; B-B never meet, and get A-A's."""
+    topology = Topology.of(["A", "A", "B", "B"], masses=[1.0] * 4)
+    R = np.array([[0, 0, 0], [0.4, 0, 0], [0, 0.5, 0], [9.0, 9.0, 9.0]])
+    further = R + np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.05, 0], [0, 0, 0]])
+    found = wall(Dataset.from_arrays(topology, positions=np.stack([R, further]), temperature=KELVIN))
+    assert found.distance == pytest.approx([0.4, 0.5, 0.4])
+    spots = 50.0 * np.arange(4)[:, None] * np.array([0, 0, 1.0])
+    for (first, second), closest in (((0, 1), 0.4), ((0, 2), 0.5), ((2, 3), 0.4)):
+
+        def energy(r, first=first, second=second):
+            near = spots.copy()
+            near[second] = near[first] + [r, 0, 0]
+            return thermo.free_energy(Model(found, topology), near, temperature=KELVIN)
+
+        assert energy(closest) == 0
+        assert energy(0.92 * closest) == pytest.approx(30 * KT, rel=1e-9)
 
 
 def test_all_priors_together(data):

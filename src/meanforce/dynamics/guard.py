@@ -10,13 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from meanforce.data.dataset import Dataset
-from meanforce.data.ranges import Ranges
+from meanforce.data.ranges import CLOSER, Ranges
 from meanforce.frames import Frames
 from meanforce.graph import Graph, build
 from meanforce.topology import Topology
 
-#: Pairs may come this much closer than in any training frame: a longer run sees rarer contacts.
-_CLOSER = 0.08
 #: Bonds and angles may leave the range of the training frames by this part of it on either side.
 _WIDER = 0.25
 #: The force may be this much more uncertain than on any training frame that was looked at.
@@ -57,7 +55,7 @@ class Outside(NamedTuple):
         least, most = self.ranges.extremes(frames)
         middle, half = (high + low) / 2, np.maximum((high - low) / 2, 1e-12)
         out = np.maximum(middle - least, most - middle) / (half * (1 + 2 * _WIDER))
-        out[:, : len(contacts)] = (1 - _CLOSER) * contacts / np.maximum(least[:, : len(contacts)], 1e-12)
+        out[:, : len(contacts)] = (1 - CLOSER) * contacts / np.maximum(least[:, : len(contacts)], 1e-12)
 
         def reason(row: int) -> str:
             kind = int(np.argmax(out[row]))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from meanforce.data.dataset import Dataset
-from meanforce.data.ranges import Ranges
+from meanforce.data.ranges import CLOSER, Ranges
 from meanforce.graph import Graph, build, edges, neighbour_species
 from meanforce.potentials import internal
 from meanforce.potentials.base import Potential
@@ -26,7 +26,7 @@ _BATCH = 25
 _BIN = 0.005  # nm
 _LOW, _HIGH = 0.01, 0.5  # the flank of the first peak, as parts of its height
 _SMALLEST_SINE = 0.02
-_WALL, _CLOSER = 30.0, 0.08  # kT, at so much of the closest contact nearer
+_WALL = 30.0  # kT, where contacts lie beyond the data
 
 
 def priors(data: Dataset, *, cutoff: float = 0.9, waves: int = 3) -> Sum:
@@ -121,7 +121,7 @@ def wall(data: Dataset) -> Wall:
     closest = dict(zip(topology.pairs, nearest.tolist(), strict=True))
     distance = np.array([closest.get(pair, 0.0) for pair in pair_names(topology.types)])
     height = _WALL * KB * max(data.temperatures, default=300.0)
-    margin = np.where(distance > 0, _CLOSER * distance, np.inf)
+    margin = np.where(distance > 0, CLOSER * distance, np.inf)
     return Wall(topology.types, distance=distance, stiffness=height / margin**3)
 
 

@@ -31,7 +31,7 @@ _ALL, _DIVIDED = PartitionSpec(), PartitionSpec(AXIS)
 class State(NamedTuple):
     """Everything a step changes; with members every array has a leading axis of them."""
 
-    learned: Array  # all weights in one row: a program for each array of them took longer to compile than the network
+    learned: Array  # all weights in one row: the optimiser compiles once, not for each array of them
     moments: Any  # of the optimiser
     mean: Array  # running mean of what is learned
     step: Array
