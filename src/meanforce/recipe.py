@@ -55,8 +55,12 @@ class Mapping(Options):
     )
     selections: dict[str, str] | None = Field(None, description="bead name -> MDAnalysis selection, one bead a residue")
     cgsmiles: str | None = Field(None, description="a CGsmiles string for the molecule")
-    position: str = Field("mass", description="mass, geometry, or the name of the atom that is the bead")
-    forces: Literal["sum", "optimal"] = Field("sum", description="summed, or the noise-minimising force map")
+    position: str | dict[str, str] = Field(
+        "mass", description="mass, geometry, or the name of the atom that is the bead; for all, or bead name -> which"
+    )
+    forces: Literal["sum", "optimal", "comoving"] = Field(
+        "sum", description="summed, the linear map of least noise, or summed with atoms that turn with the beads"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self):

@@ -59,7 +59,7 @@ class ForceMap:
 def apply(matrix: csr_matrix, vectors: Float[np.ndarray, "frames n 3"]) -> Float[np.ndarray, "frames m 3"]:
     """A sparse matrix on the middle axis of every frame at once."""
     frames, n, _ = vectors.shape
-    flat = np.ascontiguousarray(vectors.transpose(1, 0, 2), float).reshape(n, -1)
+    flat = np.ascontiguousarray(vectors.transpose(1, 0, 2), float).reshape(n, 3 * frames)
     return np.ascontiguousarray((matrix @ flat).reshape(matrix.shape[0], frames, 3).transpose(1, 0, 2))
 
 

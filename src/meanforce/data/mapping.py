@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from meanforce.data import selections
 from meanforce.data.atomtopology import elements_of
 from meanforce.data.beads import Bead, Walks, bead_topology, walks
+from meanforce.data.comoving import Turning
 from meanforce.data.constraints import constrained_pairs
 from meanforce.data.errors import MappingError, MissingLabel
 from meanforce.data.forcemap import ForceMap, apply, optimal_force_map, sum_force_map
@@ -98,39 +99,42 @@ class Mapping:
     def __call__(self, atoms: Source, *, forces: str = "sum", constraints: str | np.ndarray | None = None) -> Mapped:
         """Frames of beads, mapped while they are read.
 
-        forces       'sum' of the atoms of a bead, or 'optimal': the linear map of least noise, found from the data
+        forces       'sum' of the atoms of a bead; 'optimal': the linear map of least noise, found from the data; or
+                     'comoving': the sum, with the atoms of a bead turning with the beads bonded to it
         constraints  of the simulation, where `atoms` does not know them: see `read`
         """
         if len(atoms.topology) != self.atoms:
             raise MappingError(
                 f"the mapping is for {self.atoms} atoms, and these are {len(atoms.topology)}: make it anew"
             )
-        if forces not in ("sum", "optimal"):
-            raise MappingError(f"forces={forces!r}: give 'sum' or 'optimal'")
+        if forces not in ("sum", "optimal", "comoving"):
+            raise MappingError(f"forces={forces!r}: give 'sum', 'optimal' or 'comoving'")
         first = next(iter(atoms.batches(1)))
         held = _constraints(atoms, constraints)
-        if first.forces is None and forces == "optimal":
-            raise MissingLabel("forces='optimal' needs forces on the atoms, and these frames have none")
+        if first.forces is None and forces != "sum":
+            raise MissingLabel(f"forces={forces!r} needs forces on the atoms, and these frames have none")
         if first.forces is None:
             return Mapped(self, atoms, None)
         if held is None:
             self._warn_of_unknown_constraints(atoms)
         species = self.topology.species
-        if forces == "sum":
-            return Mapped(self, atoms, sum_force_map(self.matrix, self.bead_of, held, species))
-        return Mapped(self, atoms, optimal_force_map(atoms, self.matrix, self.bead_of, held, species))
+        if forces == "optimal":
+            return Mapped(self, atoms, optimal_force_map(atoms, self.matrix, self.bead_of, held, species))
+        summed = sum_force_map(self.matrix, self.bead_of, held, species)
+        return Mapped(self, atoms, summed, Turning.of(self.topology) if forces == "comoving" else None)
 
     def positions(self, frames: Frames) -> Float[np.ndarray, "frames beads 3"]:
         """Positions of the beads; each stands at the image of its first atom."""
-        r = frames.positions
-        roots = r[:, self.walks.atom[self.walks.start[:-1]]]
-        children, parents = self._links
-        if not len(children):
-            return np.array(roots)
-        vectors = r[:, self.walks.atom[children]] - r[:, self.walks.atom[parents]]
-        if frames.box is not None:
-            vectors = self._nearest(vectors, frames.box)
-        return roots + apply(self._assembly, vectors)
+        roots = frames.positions[:, self.walks.atom[self.walks.start[:-1]]]
+        return roots + apply(self._assembly, self._steps(frames))
+
+    def torques(self, frames: Frames) -> Float[np.ndarray, "frames beads 3"]:
+        """Of the forces on the atoms of each bead about its position."""
+        rows = np.flatnonzero(self.walks.member)
+        arms = apply(self._paths[rows] - self._assembly[self._bead_of_row[rows]], self._steps(frames))
+        each = np.cross(arms, np.asarray(frames.forces, float)[:, self.walks.atom[rows]])
+        member = csr_matrix((np.ones(len(rows)), (self._bead_of_row[rows], np.arange(len(rows)))))
+        return apply(member, each)
 
     @cached_property
     def matrix(self) -> csr_matrix:
@@ -187,15 +191,27 @@ class Mapping:
         return children, self.walks.parent[children]
 
     @cached_property
+    def _paths(self) -> csr_matrix:
+        """The steps that lead from the root of a bead to each row, (rows, links)."""
+        steps: list[list[int]] = []
+        for row, parent in enumerate(self.walks.parent.tolist()):  # parents come before children
+            steps.append([] if parent < 0 else [*steps[parent], row])
+        link = np.cumsum(self.walks.parent >= 0) - 1
+        rows = np.repeat(np.arange(len(steps)), [len(s) for s in steps])
+        columns = link[np.array([step for s in steps for step in s], int)]
+        return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(steps), len(self._links[0])))
+
+    @cached_property
     def _assembly(self) -> csr_matrix:
-        """What each vector along a walk adds to the bead: the weight of all atoms behind it."""
-        behind = self.walks.weight.copy()
-        for row in range(len(behind) - 1, -1, -1):  # parents come before children
-            if self.walks.parent[row] >= 0:
-                behind[self.walks.parent[row]] += behind[row]
-        children, _ = self._links
-        columns = np.arange(len(children))
-        return csr_matrix((behind[children], (self._bead_of_row[children], columns)), shape=(len(self), len(children)))
+        """What each step adds to the position of the bead: the weight of all atoms behind it."""
+        rows = np.arange(len(self.walks.atom))
+        return csr_matrix((self.walks.weight, (self._bead_of_row, rows))) @ self._paths
+
+    def _steps(self, frames: Frames) -> Float[np.ndarray, "frames links 3"]:
+        """The vectors from atom to atom along which beads are put together."""
+        children, parents = self._links
+        vectors = frames.positions[:, self.walks.atom[children]] - frames.positions[:, self.walks.atom[parents]]
+        return vectors if frames.box is None or not len(children) else self._nearest(vectors, frames.box)
 
     def _nearest(self, vectors: np.ndarray, box: np.ndarray) -> np.ndarray:
         inverse = np.linalg.inv(box)
@@ -236,6 +252,7 @@ class Mapped:
     mapping: Mapping
     source: Source
     forcemap: ForceMap | None
+    turning: Turning | None = None
 
     @property
     def topology(self) -> Topology:
@@ -261,10 +278,10 @@ class Mapped:
                 if frames.forces is None:
                     raise MissingLabel("some frames have forces and others have none: map them apart")
                 forces = apply(self.forcemap.matrix, frames.forces)
-            yield frames.with_(
-                positions=self.mapping.positions(frames), forces=forces,
-                virial=frames.virial if keeps_virial else None,
-            )  # fmt: skip
+            positions = self.mapping.positions(frames)
+            if self.turning is not None:
+                forces = forces + self.turning.forces(positions, frames.box, self.mapping.torques(frames))
+            yield frames.with_(positions=positions, forces=forces, virial=frames.virial if keeps_virial else None)
 
 
 def whole_molecules(topology: Topology, bead_of: Int[np.ndarray, "atoms"]) -> bool:
