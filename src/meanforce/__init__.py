@@ -14,6 +14,7 @@ from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.learn.fit import fit
 from meanforce.learn.lastlayer import last_layer
+from meanforce.learn.priors import priors, wall
 from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
@@ -54,7 +55,9 @@ __all__ = [
     "inspect",
     "last_layer",
     "observables",
+    "priors",
     "read",
     "simulate",
     "thermodynamics",
+    "wall",
 ]

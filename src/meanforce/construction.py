@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from meanforce.data.dataset import Dataset
 from meanforce.learn.fit import fit
 from meanforce.learn.priors import wall
@@ -12,9 +14,9 @@ from meanforce.potentials.base import NetworkPotential, Potential
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
-from meanforce.potentials.local import LocalNetwork
+from meanforce.potentials.local import DEFAULT, LARGE, LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
-from meanforce.recipe import Network, PotentialOptions, Spline
+from meanforce.recipe import Local, Network, PotentialOptions, Spline
 
 #: The class behind each kind of network; its options are those of `recipe.Network`.
 NETWORKS: dict[str, Callable[..., NetworkPotential]] = {
@@ -23,6 +25,8 @@ NETWORKS: dict[str, Callable[..., NetworkPotential]] = {
     "hipnn": HipNN,
     "local": LocalNetwork,
 }
+#: Splines under a network are solved on no more beads than these: what they miss, the network learns.
+_BEADS_FOR_SPLINES = 150_000
 
 
 def construct(options: PotentialOptions, data: Dataset) -> Potential:
@@ -32,8 +36,11 @@ def construct(options: PotentialOptions, data: Dataset) -> Potential:
     """
     if isinstance(options, Spline):
         return _splines(options, options.cutoff, data)
-    network = NETWORKS[options.kind](data.topology.types, cutoff=options.cutoff, seed=options.seed)
-    splines = fit(_splines(options, options.reach, data), [ForceMatching(data)]).model.potential
+    sizes = {"sizes": {"small": DEFAULT, "large": LARGE}[options.size]} if isinstance(options, Local) else {}
+    network = NETWORKS[options.kind](data.topology.types, cutoff=options.cutoff, seed=options.seed, **sizes)
+    stride = -(-len(data) * len(data.topology) // _BEADS_FOR_SPLINES)
+    few = data.at(np.arange(0, len(data), stride))
+    splines = fit(_splines(options, options.reach, data), [ForceMatching(few)]).model.potential
     walls = (wall(data),) if data.topology.pairs else ()
     return Sum((splines, *walls, network))
 

@@ -21,6 +21,7 @@ from meanforce.model import Model
 from meanforce.observables import curves
 from meanforce.observables.base import Curve
 from meanforce.observables.bonded import angle_distribution, bond_distribution, dihedral_distribution
+from meanforce.observables.learned import learned_error, left_open
 from meanforce.observables.mechanical import pressure
 from meanforce.observables.overlap import free_energy, free_energy_distributions
 from meanforce.observables.structure import adf, rdf
@@ -66,7 +67,7 @@ def report(evidence: Evidence) -> Report:
     first = evidence.cases[0]
     state = first.ensemble.state
     sections = (
-        structure(comparisons(evidence)),
+        _structure(evidence),
         *_surfaces(evidence),
         _forces(evidence),
         _energies(evidence),
@@ -101,15 +102,30 @@ def guard(taught: Dataset, model: Model, *, stop: bool = False) -> Guard:
     return Guard.of(taught, Spread(potential) if isinstance(potential, Committee) else None, stop=stop)
 
 
-def comparisons(evidence: Evidence) -> list[Comparison]:
-    """Every distribution of the atoms with those of the models."""
+def _structure(evidence: Evidence) -> Section:
+    """Distributions; where a committee is judged, with what its members leave open in them."""
+    first = evidence.cases[0]
+    potential = first.model.potential
+    others: tuple[Ensemble, ...] = ()
+    text: tuple[str, ...] = ()
+    if isinstance(potential, Committee):
+        try:
+            others = left_open(first.ensemble, Spread(potential), count=len(potential.members))
+        except ValueError as error:
+            text = (f"The errors of learning are not resolved: {error}.",)
+    return structure(comparisons(evidence, others), text=text, same_frames=not evidence.recipe.gradient.bootstrap)
+
+
+def comparisons(evidence: Evidence, others: Sequence[Ensemble] = ()) -> list[Comparison]:
+    """Every distribution of the atoms with those of the models; `others` tell the judged one's error of learning."""
     longer = curves.load(evidence.recipe.validate_.curves) if evidence.recipe.validate_.curves else {}
     found = []
     for kind, measure in _distributions(evidence):
         own = measure(evidence.data)
         reference = longer.get(own.name, own)
         ours = tuple((case.name, measure(case.ensemble)) for case in evidence.cases)
-        found.append(Comparison(kind, reference, ours))
+        learned = learned_error(measure, evidence.cases[0].ensemble, others) if others else None
+        found.append(Comparison(kind, reference, ours, learned))
     return found
 
 

@@ -97,6 +97,7 @@ class Local(Network):
 
     kind: Literal["local"] = "local"
     cutoff: Positive = Field(0.45, description="nm, of the network")
+    size: Literal["small", "large"] = Field("small", description="large: for molecules, at twice the cost")
 
 
 class Dimenet(Network):

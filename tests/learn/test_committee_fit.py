@@ -72,7 +72,9 @@ def test_the_committee_is_scored_as_a_whole_and_knows_its_spread():
     assert (np.asarray(found.posterior.energy_std(graph)) > 0).all()
     virials = [thermo.virial(Model(m, TOPOLOGY), R, box, temperature=KELVIN) for m in found.model.potential.members]
     assert np.allclose(found.posterior.virial_std(graph), np.std(virials, axis=0, ddof=1), atol=1e-9)
-    assert all(any(one is m for m in found.model.potential.members) for one in found.posterior.sample(5, seed=1))
+    drawn = [[m is one for m in found.model.potential.members].index(True) for one in found.posterior.sample(8, seed=1)]
+    assert sorted(drawn[:3]) == sorted(drawn[3:6]) == [0, 1, 2] and len(set(drawn[6:])) == 2
+    assert found.posterior.sample(0, seed=1) == []
     assert found.history.compilations == 2
 
 

@@ -8,7 +8,7 @@ import pytest
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.observables.base import Curve
-from meanforce.observables.learned import learned_error
+from meanforce.observables.learned import learned_error, left_open
 from meanforce.potentials.base import Potential
 from meanforce.thermodynamics import reweighted
 from meanforce.topology import Topology
@@ -77,13 +77,16 @@ class Stiffnesses(NamedTuple):
 
 def test_the_error_of_learning_is_the_scatter_of_the_models():
     ensemble, values = sampled(100.0), (90.0, 100.0, 110.0)
-    found = learned_error(spread, ensemble, Stiffnesses(values), count=3)
+    others = left_open(ensemble, Stiffnesses(values), count=3)
+    assert [spread(other).value[0] for other in others] == pytest.approx([KT / k for k in values], rel=0.02)
+    found = learned_error(spread, ensemble, others)
     assert found.value == pytest.approx(spread(ensemble).value)
     assert found.error[0] == pytest.approx(np.std([KT / k for k in values], ddof=1), rel=0.03)
+    assert found.blocks is None
 
 
 def test_models_that_do_not_meet_the_ensemble_are_refused():
     with pytest.raises(ValueError, match="effective frames"):
-        learned_error(spread, sampled(100.0, 200), Stiffnesses((1e6, 1e6)), count=2)
+        left_open(sampled(100.0, 200), Stiffnesses((1e6, 1e6)), count=2)
     with pytest.raises(ValueError, match="count=1"):
-        learned_error(spread, sampled(100.0, 200), Stiffnesses((1e2,)), count=1)
+        left_open(sampled(100.0, 200), Stiffnesses((1e2,)), count=1)

@@ -9,6 +9,7 @@ from example_curves import adf, rdf
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.compare import StructureError
 from meanforce.observables.surface import SurfaceError
+from meanforce.report import structure as structures
 from meanforce.report import verdicts
 from meanforce.report.structure import Comparison, structure
 
@@ -114,3 +115,42 @@ def test_bonded_distributions_are_judged_relative_to_their_size():
 
     assert set(structure_verdicts("bonded", bond(0.01), bond(0.0101)).values()) == {"agrees"}
     assert set(structure_verdicts("bonded", bond(0.01), bond(0.014)).values()) == {"differs"}
+
+
+def left_open(monkeypatch, same_frames):
+    """The section on a committee of known errors, 0.03 by sampling and 0.04 by learning, and the errors drawn."""
+    drawn, theta = [], (np.arange(90) + 0.5) * np.pi / 90
+    labels = ("angle / rad", "probability density / rad⁻¹")
+    own = Curve("angle A–A–A", theta, np.sin(theta) / 2, np.full(90, 0.03), *labels)
+    learned = own._replace(error=np.where(np.arange(90) % 2, 0.0, 0.04 * np.sqrt(2)))
+    overlay = structures.overlay
+    monkeypatch.setattr(
+        structures, "overlay", lambda series, *words, **span: drawn.append(series) or overlay(series, *words, **span)
+    )
+    atoms = own._replace(value=0.99 * own.value, error=np.full(90, 0.01))
+    compared = Comparison("bonded", atoms, (("net", own), ("pair", own)), learned)
+    section = structure([compared], same_frames=same_frames)
+    (series,) = drawn
+    assert [s.label for s in series] == ["atoms", "net", "pair"]
+    without = structure([Comparison("bonded", atoms, compared.models)])
+    assert section.verdicts == without.verdicts and len(without.tables) == 1
+    assert section.tables[0] == without.tables[0]
+    return section, [np.sqrt(np.mean(s.curve.error**2)) for s in series], series[1].curve.error[:2]
+
+
+def test_errors_of_learning_widen_the_band_of_what_is_judged_and_no_verdict(monkeypatch):
+    section, errors, first = left_open(monkeypatch, same_frames=False)
+    assert errors == pytest.approx([0.01, 0.05, 0.03])
+    assert first == pytest.approx([np.hypot(0.03, 0.04 * np.sqrt(2)), 0.03])
+    assert "two standard errors, of net those of sampling and learning together;" in section.figures[0].caption
+    table = section.tables[1]
+    assert table.title.startswith("What the data leave open: error of learning")
+    assert table.rows == (("angle A–A–A", "0.040 rad⁻¹", "0.030 rad⁻¹"),)
+
+
+def test_disagreement_of_members_that_saw_the_same_frames_is_no_error_bar(monkeypatch):
+    section, errors, _ = left_open(monkeypatch, same_frames=True)
+    assert errors == pytest.approx([0.01, 0.03, 0.03])
+    assert "Bands: two standard errors; below" in section.figures[0].caption
+    assert "disagreement of members that saw the same frames, which is no error bar" in section.tables[1].title
+    assert section.tables[1].rows == (("angle A–A–A", "0.040 rad⁻¹", "0.030 rad⁻¹"),)

@@ -101,9 +101,10 @@ class Spread(NamedTuple):
         return jnp.std(jnp.stack([_virial(member, graph) for member in self.potential.members]), axis=0, ddof=1)
 
     def sample(self, count: int, seed: int) -> list[Potential]:
-        """Members, drawn with replacement: there are no others."""
+        """Members in random order, each once before any comes again: there are no others."""
         members = self.potential.members
-        return [members[k] for k in np.random.default_rng(seed).integers(len(members), size=count)]
+        rounds = np.tile(np.arange(len(members)), (-(-count // len(members)), 1))
+        return [members[k] for k in np.random.default_rng(seed).permuted(rounds, axis=1).ravel()[:count]]
 
 
 @eqx.filter_jit

@@ -8,7 +8,7 @@ from meanforce.observables.bonded import (
     dihedral_distribution,
 )
 from meanforce.observables.compare import StructureError, adf_error, first_peak, rdf_error, structure_error
-from meanforce.observables.learned import learned_error
+from meanforce.observables.learned import learned_error, left_open
 from meanforce.observables.mechanical import Pressure, pressure
 from meanforce.observables.overlap import FreeEnergy, free_energy, free_energy_distributions
 from meanforce.observables.samples import Samples, measure, samples_of, values
@@ -51,6 +51,7 @@ __all__ = [
     "free_energy_surface",
     "heat_capacity",
     "learned_error",
+    "left_open",
     "measure",
     "msd",
     "pressure",

@@ -29,17 +29,14 @@ class _Member(NamedTuple):
     topology: Topology
 
 
-def learned_error(
-    measure: Callable[[Ensemble], Curve], ensemble: Ensemble, posterior: Drawn, *, count: int = 16, seed: int = 0
-) -> Curve:
-    """The curve of an ensemble, with the standard deviation over models drawn from the posterior for its error.
+def left_open(ensemble: Ensemble, posterior: Drawn, *, count: int = 16, seed: int = 0) -> tuple[Ensemble, ...]:
+    """The frames of an ensemble as samples of models that the data leave open: one ensemble for each model drawn.
 
-    Each model reweights the same frames, so that their sampling noise cancels: this error is that of learning, and
-    stands beside the error of sampling that `measure` gives. `posterior` is that of the fit of the model sampled.
+    `posterior` is that of the fit of the model sampled; of a committee no more than its members can be drawn anew.
     """
     if count < 2:
         raise ValueError(f"count={count}: a scatter needs two models at least")
-    own, values = measure(ensemble), []
+    others = []
     for potential in posterior.sample(count, seed):
         other = reweighted(ensemble, _Member(potential, ensemble.topology))
         if (effective := other.effective_frames()) < _FEWEST:
@@ -47,5 +44,15 @@ def learned_error(
                 f"a model drawn from the posterior shares {effective:.0f} effective frames with the ensemble, "
                 f"{_FEWEST:g} are needed: sample longer, or simulate the models of posterior.sample() one by one"
             )
-        values.append(measure(other).value)
-    return own._replace(error=np.std(values, axis=0, ddof=1), blocks=None)
+        others.append(other)
+    return tuple(others)
+
+
+def learned_error(measure: Callable[[Ensemble], Curve], ensemble: Ensemble, others: Sequence[Ensemble]) -> Curve:
+    """The curve of an ensemble, with the standard deviation over `others`, made by `left_open`, for its error.
+
+    Each model reweights the same frames, so that their sampling noise cancels: this error is that of learning, and
+    stands beside the error of sampling that `measure` gives.
+    """
+    values = [measure(other).value for other in others]
+    return measure(ensemble)._replace(error=np.std(values, axis=0, ddof=1), blocks=None)

@@ -31,13 +31,24 @@ class Comparison:
     kind: Kind
     reference: Curve
     models: tuple[tuple[str, Curve], ...]  # (name of the model, curve); the first is the one judged
+    learned: Curve | None = None  # the curve of the one judged, with its error of learning
 
 
-def structure(comparisons: Sequence[Comparison], reference: str = "atoms", text: Sequence[str] = ()) -> Section:
-    """Figures, verdicts and errors of every distribution."""
+def structure(
+    comparisons: Sequence[Comparison],
+    reference: str = "atoms",
+    text: Sequence[str] = (),
+    *,
+    same_frames: bool = False,
+) -> Section:
+    """Figures, verdicts and errors of every distribution.
+
+    Errors of learning widen the bands, unless they are the scatter of networks that saw the `same_frames`: that is no
+    error bar. Verdicts rest on the errors of sampling alone.
+    """
     if not comparisons:
         raise ValueError("there is no distribution to compare")
-    figures = tuple(_figure(c, reference) for c in comparisons)
+    figures = tuple(_figure(c, reference, same_frames) for c in comparisons)
     judged = tuple(v for c in comparisons for v in _verdicts(c))
     rows = tuple(row for c in comparisons for row in _rows(c))
     header = (
@@ -54,7 +65,8 @@ def structure(comparisons: Sequence[Comparison], reference: str = "atoms", text:
         "to the mean square of the reference. One standard error.",
         header, rows, (False, False, True, True, True, True, True),
     )  # fmt: skip
-    return Section("Structure", (*text, *_in_words(comparisons)), figures, judged, (table,))
+    tables = (table, *_left_open(comparisons, same_frames))
+    return Section("Structure", (*text, *_in_words(comparisons)), figures, judged, tables)
 
 
 def error_of(comparison: Comparison, curve: Curve) -> StructureError:
@@ -67,16 +79,19 @@ def error_of(comparison: Comparison, curve: Curve) -> StructureError:
     return StructureError(*(part / scale for part in structure_error(curve, comparison.reference)))
 
 
-def _figure(comparison: Comparison, reference: str) -> Figure:
-    roles = ["model"] + ["rival"] * len(comparison.models)
-    series = [Series(comparison.reference, reference, "reference")]
-    # Rivals first: what is judged is drawn on top of them, and named before them.
-    series += [Series(curve, name, role) for (name, curve), role in zip(comparison.models, roles, strict=False)]
+def _figure(comparison: Comparison, reference: str, same_frames: bool) -> Figure:
+    (judged, ours), *rivals = comparison.models
+    errors = "two standard errors"
+    if comparison.learned is not None and not same_frames:
+        ours = ours._replace(error=np.hypot(ours.error, comparison.learned.error))
+        errors += f", of {judged} those of sampling and learning together"
+    series = [Series(comparison.reference, reference, "reference"), Series(ours, judged, "model")]
+    series += [Series(curve, name, "rival") for name, curve in rivals]
     span = None
     if comparison.kind == "rdf":
         rises = comparison.reference.axis[np.argmax(comparison.reference.value > 0.01)]
         span = (max(0.0, rises - 0.05), float(comparison.reference.axis[-1]))
-    caption = f"{_CAPTION[comparison.kind]} Bands: two standard errors; below, the distance from {reference}."
+    caption = f"{_CAPTION[comparison.kind]} Bands: {errors}; below, the distance from {reference}."
     return overlay(series, comparison.reference.name, caption, span=span)
 
 
@@ -109,6 +124,29 @@ def _rows(comparison: Comparison) -> list[tuple[str, ...]]:
             peak = (with_error(height.value, height.error), f"{with_error(position.value, position.error)} nm")
         rows.append((comparison.reference.name, name, *errors, *peak))
     return rows
+
+
+def _left_open(comparisons: Sequence[Comparison], same_frames: bool) -> list[Table]:
+    """Errors of learning beside those of sampling, where they are known."""
+    rows = []
+    for comparison in comparisons:
+        if comparison.learned is not None:
+            curve = comparison.models[0][1]
+            unit = curve.value_label.partition(" / ")[2]
+            both = (np.sqrt(np.mean(c.error**2)) for c in (comparison.learned, curve))
+            rows.append((curve.name, *(f"{number(float(rms), 2)} {unit}".strip() for rms in both)))
+    if not rows:
+        return []
+    what = (
+        "disagreement of members that saw the same frames, which is no error bar"
+        if same_frames
+        else "error of learning, by the scatter of networks that saw frames drawn anew, on the same splines"
+    )
+    title = (
+        f"What the data leave open: {what}; beside it the error of sampling. Root mean squares over the whole axis of "
+        f"{comparisons[0].models[0][0]}, one standard error."
+    )
+    return [Table(title, ("Distribution", "Learning", "Sampling"), tuple(rows), (False, True, True))]
 
 
 def _in_words(comparisons: Sequence[Comparison]) -> list[str]:
