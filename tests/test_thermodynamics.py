@@ -49,6 +49,22 @@ class Thermal(Potential):
         return scale * (graph.positions**2).sum(-1) * (self.a + self.b * t) - self.c * t * jnp.log(t)
 
 
+class Schottky(Potential):
+    """V3, one bead along x: A = (x^2 - 1)^2 - kT ln(1 + 5 exp(-(3/2 + x)/kT)), and `tilt` x^2 / 2 beside it."""
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        return ()
+
+    def energies(self, graph) -> Float[Array, "beads"]:
+        x, kt = graph.positions[:, 0], KB * graph.temperature[graph.frame]
+        tilt = graph.parameters.get("tilt", jnp.zeros(graph.frames))[graph.frame]
+        return (x**2 - 1) ** 2 - kt * jnp.log1p(5 * jnp.exp(-(1.5 + x) / kt)) + tilt**2 * kt * x**2 / 2
+
+
+ONE = Topology.of(["A"], masses={"A": 1.0})
+
+
 def random_frames(n, seed=0):
     return np.random.default_rng(seed).uniform(0, EDGE, (n, BEADS, 3))
 
@@ -162,3 +178,58 @@ def test_one_pass_gives_all_first_derivatives():
 def test_nonsense_is_refused(R, box, temperature, message):
     with pytest.raises(ValueError, match=message):
         thermo.force(spline_model(), R, box, temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    ("kt", "a", "e", "var", "f", "slope"),
+    [
+        (0.5, 0.230311869871707, 0.387339901343611, 0.263737790462012, 1.37016368120745, -0.479523255385476),
+        (1.0, -0.180742413934794, 1.04441297056818, 1.11034169944851, 1.07149410428719, -0.504700772476597),
+        (2.0, -1.69982431825671, 1.63438433731769, 1.13476810230220, 0.803325301219231, -0.128950920716159),
+    ],
+)
+def test_the_schottky_bath(kt, a, e, var, f, slope):
+    """Every derivative where nothing is linear in temperature (kB = 1 in the golden numbers)."""
+    model, R, state = Holder(Schottky(), ONE), np.array([[0.7, 0.0, 0.0]]), {"temperature": kt / KB}
+    x = lambda vectors: vectors[0, 0]
+    assert thermo.free_energy(model, R, **state) == pytest.approx(a, rel=1e-12)
+    assert thermo.energy(model, R, **state) == pytest.approx(e, rel=1e-12)
+    assert thermo.entropy(model, R, **state) == pytest.approx((e - a) / kt * KB, rel=1e-12)
+    assert thermo.variance(model, R, **state) == pytest.approx(var, rel=1e-9)
+    assert thermo.heat_capacity(model, R, **state) == pytest.approx(var / kt**2 * KB, rel=1e-9)
+    assert x(thermo.force(model, R, **state)) == pytest.approx(f, rel=1e-12)
+    assert x(thermo.response_force(model, R, **state)) == pytest.approx(slope * KB, rel=1e-9)
+    assert x(thermo.entropic_force(model, R, **state)) == pytest.approx(kt * slope, rel=1e-9)
+    assert x(thermo.energetic_force(model, R, **state)) == pytest.approx(f - kt * slope, rel=1e-9)
+    assert x(thermo.covariance(model, R, **state)) == pytest.approx(kt**2 * slope, rel=1e-9)
+    gap = 2.2
+    p = 5 * np.exp(-gap / kt) / (1 + 5 * np.exp(-gap / kt))
+    third = p * (1 - p) * (1 - 2 * p)
+    assert thermo.cumulant(model, R, order=1, **state) == pytest.approx(e, rel=1e-12)
+    assert thermo.cumulant(model, R, order=3, **state) == pytest.approx(gap**3 * third, rel=1e-8)
+    second = -(gap**2) * third / kt**4 - 2 * slope / kt  # kappa(f, U, U)/(kT^2)^2 - 2 Cov(f, U)/(kT^3)
+    assert x(thermo.response_force(model, R, order=2, **state)) == pytest.approx(second * KB**2, rel=1e-8)
+
+
+def test_derivatives_by_a_parameter():
+    """A = ... + lambda^2 kT x^2 / 2: each derivative frame by frame, also mixed with temperature."""
+    model, R = Holder(Schottky(), ONE), np.array([[[0.7, 0.0, 0.0]], [[-0.4, 0.0, 0.0]]])
+    kelvin, tilt = np.array([280.0, 310.0]), np.array([0.3, 0.9])
+    state = {"temperature": kelvin, "parameters": {"tilt": tilt}, "name": "tilt"}
+    square = R[:, 0, 0] ** 2
+    assert thermo.by_parameter(model, R, **state) == pytest.approx(tilt * KB * kelvin * square, rel=1e-12)
+    assert thermo.by_parameter(model, R, order=2, **state) == pytest.approx(KB * kelvin * square, rel=1e-12)
+    assert thermo.by_parameter(model, R, response=1, **state) == pytest.approx(tilt * KB * square, rel=1e-12)
+    with pytest.raises(ValueError, match="none of the parameters given: tilt"):
+        thermo.by_parameter(model, R, **(state | {"name": "tild"}))
+
+
+def test_orders_count_from_one():
+    model, R = Holder(Schottky(), ONE), np.zeros((1, 3))
+    for wrong in (
+        lambda: thermo.cumulant(model, R, order=0, temperature=300.0),
+        lambda: thermo.response_force(model, R, order=0, temperature=300.0),
+        lambda: thermo.by_parameter(model, R, name="tilt", order=0, temperature=300.0, parameters={"tilt": 1.0}),
+    ):
+        with pytest.raises(ValueError, match="order=0"):
+            wrong()

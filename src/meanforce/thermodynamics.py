@@ -1,4 +1,4 @@
-"""Every derivative of Phi(R; T, lambda) = A/kT, once: force, energy, entropy, virial, pressure.
+"""Every derivative of Phi(R; T, lambda) = A/kT, once: forces, energy, entropy, cumulants, responses, virial, pressure.
 
 All functions take (model, R, box=None, *, temperature, parameters=None): R in nm, (beads, 3) or
 (frames, beads, 3); box in nm, (3,) or (3, 3) or (frames, 3, 3), None without periodicity; temperature in K,
@@ -6,11 +6,13 @@ one or one per frame. Answers have the leading axis of R. A model whose A does n
 E = A and no entropy: it says nothing about energies.
 
 Phi, and with it A, E and S, is known up to its gauge h(T, lambda); forces, virials and pressures are not touched by it.
+Averages, variances and covariances are those of the atoms at fixed beads, <...>_R.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -72,6 +74,67 @@ def energy(model: HasPotential, R, box=None, *, temperature, parameters=None) ->
 def entropy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """S(R) = -dA/dT in kJ/(mol K)."""
     return _evaluate(_entropy, model, R, box, temperature, parameters)
+
+
+def heat_capacity(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
+    """c_v(R) = dE/dT = -T d2A/dT2 in kJ/(mol K): of the atoms at fixed beads, never negative in a sound model."""
+    return _evaluate(_heat_capacity, model, R, box, temperature, parameters)
+
+
+def variance(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
+    """Var_R(U) = kT^2 c_v(R) in (kJ/mol)^2: how the atoms' energy scatters at fixed beads."""
+    return cumulant(model, R, box, order=2, temperature=temperature, parameters=parameters)
+
+
+def cumulant(model: HasPotential, R, box=None, *, order: int, temperature, parameters=None) -> PerFrame:
+    """The n-th cumulant of U at fixed beads, (-1)^(n+1) d^n Phi/d beta^n, in (kJ/mol)^n; the first is the energy."""
+    if order < 1:
+        raise ValueError(f"order={order}: cumulants count from 1")
+    return _evaluate(_cumulant(order), model, R, box, temperature, parameters)
+
+
+def response_force(
+    model: HasPotential, R, box=None, *, temperature, parameters=None, order: int = 1
+) -> Float[np.ndarray, "*frames beads 3"]:
+    """d^n F/dT^n in kJ/(mol nm K^n); the first, grad S, is Cov_R(f, U)/kT^2: the thermal response force."""
+    if order < 1:
+        raise ValueError(f"order={order}: responses count from 1; the force itself is `force`")
+    return _evaluate(_response(order), model, R, box, temperature, parameters)
+
+
+def covariance(
+    model: HasPotential, R, box=None, *, temperature, parameters=None
+) -> Float[np.ndarray, "*frames beads 3"]:
+    """Cov_R(f, U) = kT^2 dF/dT in (kJ/mol)^2/nm, for any force map without divergence."""
+    response = response_force(model, R, box, temperature=temperature, parameters=parameters)
+    return KB * _each(temperature, response) ** 2 * response
+
+
+def energetic_force(
+    model: HasPotential, R, box=None, *, temperature, parameters=None
+) -> Float[np.ndarray, "*frames beads 3"]:
+    """-grad E = F - T dF/dT in kJ/(mol nm)."""
+    whole = force(model, R, box, temperature=temperature, parameters=parameters)
+    return whole - entropic_force(model, R, box, temperature=temperature, parameters=parameters)
+
+
+def entropic_force(
+    model: HasPotential, R, box=None, *, temperature, parameters=None
+) -> Float[np.ndarray, "*frames beads 3"]:
+    """T grad S = T dF/dT in kJ/(mol nm)."""
+    response = response_force(model, R, box, temperature=temperature, parameters=parameters)
+    return _each(temperature, response) * response
+
+
+def by_parameter(
+    model: HasPotential, R, box=None, *, name: str, temperature, parameters, order: int = 1, response: int = 0
+) -> PerFrame:
+    """d^(n+m) A/d lambda^n dT^m for n = `order` and m = `response`; the first is <dU/d lambda>_R."""
+    if name not in parameters:
+        raise ValueError(f"name={name!r} is none of the parameters given: {', '.join(parameters) or 'none'}")
+    if order < 1 or response < 0:
+        raise ValueError(f"order={order}, response={response}: give at least one derivative in {name}")
+    return _evaluate(_by_parameter(name, order, response), model, R, box, temperature, parameters)
 
 
 def virial(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
@@ -160,24 +223,68 @@ def _virial(potential: Potential, graph: Graph) -> Array:
     return -jax.grad(lambda strain: potential.energy(strained(graph, strain)).sum())(unstrained)
 
 
-def _with_entropy(potential: Potential, graph: Graph) -> tuple[Array, Array]:
-    """A and S = -dA/dT; frames are disjoint, so one tangent serves all."""
+def _at(potential: Potential, graph: Graph) -> Callable[[Array], Array]:
+    """A of each frame as a function of its temperature: frames are disjoint, so one tangent serves all."""
+    return lambda kelvin: potential.energy(eqx.tree_at(lambda g: g.temperature, graph, kelvin))
 
-    def at(kelvin):
-        return potential.energy(eqx.tree_at(lambda g: g.temperature, graph, kelvin))
 
-    kelvin = _kelvin(graph)
-    values, by_temperature = jax.jvp(at, (kelvin,), (jnp.ones_like(kelvin),))
-    return values, -by_temperature
+def _slope(function: Callable[[Array], Any], order: int = 1) -> Callable[[Array], Any]:
+    """The n-th derivative of a function of one number for each frame."""
+    for _ in range(order):
+        function = _slope_of(function)
+    return function
+
+
+def _slope_of(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    return lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
 
 
 def _entropy(potential: Potential, graph: Graph) -> Array:
-    return _with_entropy(potential, graph)[1]
+    return -_slope(_at(potential, graph))(_kelvin(graph))
 
 
 def _energy(potential: Potential, graph: Graph) -> Array:
-    values, entropies = _with_entropy(potential, graph)
-    return values + _kelvin(graph) * entropies
+    kelvin = _kelvin(graph)
+    values, slope = jax.jvp(_at(potential, graph), (kelvin,), (jnp.ones_like(kelvin),))
+    return values - kelvin * slope
+
+
+def _heat_capacity(potential: Potential, graph: Graph) -> Array:
+    kelvin = _kelvin(graph)
+    return -kelvin * _slope(_at(potential, graph), 2)(kelvin)
+
+
+@cache
+def _cumulant(order: int) -> Callable[[Potential, Graph], Array]:
+    def quantity(potential: Potential, graph: Graph) -> Array:
+        phi = lambda beta: beta * _at(potential, graph)(1 / (KB * beta))
+        return (-1) ** (order + 1) * _slope(phi, order)(1 / (KB * _kelvin(graph)))
+
+    return quantity
+
+
+@cache
+def _response(order: int) -> Callable[[Potential, Graph], Array]:
+    def quantity(potential: Potential, graph: Graph) -> Array:
+        def by_temperature(positions):
+            moved = eqx.tree_at(lambda g: g.positions, graph, positions)
+            return _slope(_at(potential, moved), order)(_kelvin(graph)).sum()
+
+        return -jax.grad(by_temperature)(graph.positions).reshape(graph.frames, -1, 3)
+
+    return quantity
+
+
+@cache
+def _by_parameter(name: str, order: int, response: int) -> Callable[[Potential, Graph], Array]:
+    def quantity(potential: Potential, graph: Graph) -> Array:
+        def at(value):
+            changed = eqx.tree_at(lambda g: g.parameters[name], graph, value)
+            return _slope(_at(potential, changed), response)(_kelvin(graph))
+
+        return _slope(at, order)(graph.parameters[name])
+
+    return quantity
 
 
 def _kelvin(graph: Graph) -> Float[Array, "frames"]:
@@ -224,6 +331,11 @@ def _frames(
     named = {name: _per_frame(value, count, f"parameter {name!r}") for name, value in (parameters or {}).items()}
     vectors = None if box is None else _box(box, count)
     return Frames(positions, vectors, temperature=kelvin, parameters=named), single
+
+
+def _each(temperature, values: Float[np.ndarray, "*frames beads 3"]) -> Float[np.ndarray, "*frames 1 1"]:
+    """The temperature of each frame, shaped to multiply vectors of beads."""
+    return np.broadcast_to(np.asarray(temperature, float), values.shape[:-2])[..., None, None]
 
 
 def _box(box, count: int) -> Float[np.ndarray, "frames 3 3"]:

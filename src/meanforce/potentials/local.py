@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
 
 DEFAULT = Sizes()
 #: For a molecule whose beads are all different.
-LARGE = Sizes(radial=16, degree=4, channels=24, products=24, cubes=12, hidden=96)
+LARGE = Sizes(radial=24, degree=4, channels=24, products=24, cubes=12, hidden=96)
 
 
 class LocalNetwork(NetworkPotential):
