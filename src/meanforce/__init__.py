@@ -23,6 +23,7 @@ from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
+from meanforce.potentials.thermal import LinearThermal, Thermal
 from meanforce.topology import Topology
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Guard",
     "HipNN",
     "Langevin",
+    "LinearThermal",
     "LocalNetwork",
     "Mapping",
     "Model",
@@ -49,6 +51,7 @@ __all__ = [
     "SplinePotential",
     "State",
     "Sum",
+    "Thermal",
     "Topology",
     "Training",
     "fit",

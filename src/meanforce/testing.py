@@ -23,6 +23,7 @@ from meanforce.potentials.registry import REGISTRY, from_header, to_header
 from meanforce.topology import Topology
 
 _STEP = 1e-6  # nm: of finite differences
+_KELVIN = np.array([310.0])
 
 
 def check(potential: Potential, topology: Topology, *, seed: int = 0, external: bool = False, derivatives: int = 2):
@@ -54,7 +55,8 @@ def disordered(
     side = max(2.2 * max(cutoffs, default=0.0), 1.1 * (0.05 * len(topology)) ** (1 / 3), 1.0)
     box = side * np.array([[1.0, 0.0, 0.0], [0.1, 1.05, 0.0], [-0.1, 0.05, 0.95]])
     positions = np.array([_placed(topology, box, closest, rng) for _ in range(frames)])
-    return Frames(positions=positions, box=np.tile(box, (frames, 1, 1)))
+    kelvin = np.linspace(310.0, 330.0, frames)
+    return Frames(positions=positions, box=np.tile(box, (frames, 1, 1)), temperature=kelvin)
 
 
 def graph_of(potential: Potential, topology: Topology, frames: Frames, dtype=np.float64) -> Graph:
@@ -167,7 +169,9 @@ def alone(potential: Potential, topology: Topology) -> None:
     line[0, :, 0] = reach * np.arange(len(topology))
     line[0, :, 1] = 0.05 * np.arange(len(topology)) ** 2 % 0.13
     for value, what in zip(
-        _evaluated(potential, graph_of(potential, topology, Frames(positions=line))), ("energy", "force"), strict=True
+        _evaluated(potential, graph_of(potential, topology, Frames(positions=line, temperature=_KELVIN))),
+        ("energy", "force"),
+        strict=True,
     ):
         assert jnp.isfinite(value).all(), f"beads without neighbours have no finite {what}"
 
@@ -293,7 +297,7 @@ def _fades(potential: Potential, species: tuple[str, str], topology: Topology, c
 
     at = far.copy()
     at[0, 1, 0] = cutoff
-    graph = build(Frames(positions=at), pair, potential.cutoffs, skin=0.05)
+    graph = build(Frames(positions=at, temperature=np.full(len(at), _KELVIN[0])), pair, potential.cutoffs, skin=0.05)
     inner, near, beyond, outer = (
         _along(potential, graph, jnp.asarray(cutoff * x)) for x in (0.8, 1 - 1e-9, 1 + 1e-9, 1.02)
     )

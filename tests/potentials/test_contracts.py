@@ -12,6 +12,7 @@ from meanforce.potentials.dimenet import DimeNet, Sizes
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.manybody import ThreeBodySpline
 from meanforce.potentials.registry import REGISTRY
+from meanforce.potentials.thermal import LinearThermal, Thermal
 from meanforce.topology import Topology
 
 TYPES = ("A", "B")
@@ -98,6 +99,10 @@ EXAMPLES = {
     "LocalNetwork": lambda: local.LocalNetwork(TYPES, cutoff=0.5, sizes=local.Sizes(6, 3, 4, 5, 3, 8, 2)),
     "Equivariant": lambda: equivariant.Equivariant(TYPES, sizes=equivariant.Sizes(channels=3, radial=5, hidden=6)),
     "HipNN": lambda: HipNN(TYPES, sizes=hipnn.Sizes(8, 5, interactions=2, layers=1)),
+    "Thermal": lambda: Thermal(pair(), sums.Sum((lennard_jones(), bond())), repulsion(), reference=280.0),
+    "LinearThermal": lambda: drawn(
+        LinearThermal.of(sums.Sum.of(pair(), bond()), reference=280.0, heat_capacity=True), seed=3
+    ),
 }
 #: Continuous derivatives of the energy at the cut-off, where they are not two.
 DERIVATIVES = {"HipNN": 1}  # cos^2, as published

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meanforce.learn.trainable import holds
 from meanforce.model import Model
 from meanforce.objectives.base import Objective, Quadratic
 from meanforce.potentials.base import Potential
+from meanforce.potentials.thermal import LinearThermal, Thermal
 from meanforce.topology import Topology
 
 
@@ -47,7 +49,7 @@ def model_of(potential: Potential, known: Model | None, objectives: Sequence[Qua
     """The fitted potential with where it came from."""
     temperatures = temperatures_of(objectives)
     compromise = []
-    if len(temperatures) > 1:
+    if len(temperatures) > 1 and not holds(potential, (Thermal, LinearThermal)):
         kelvin = ", ".join(f"{t:g}" for t in temperatures)
         compromise = [f"the potential does not depend on temperature; it is a compromise between {kelvin} K"]
     return Model(

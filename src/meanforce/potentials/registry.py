@@ -22,6 +22,7 @@ from meanforce.potentials.hipnn import AtomLayer, HipNN, TensorInteraction
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.manybody import ThreeBodySpline
 from meanforce.potentials.networks import Dense, Residual
+from meanforce.potentials.thermal import LinearThermal, Thermal
 
 #: A new potential joins by one line: files that hold it can then be read, and the contract tests run it.
 REGISTRY: dict[str, type[Potential]] = {
@@ -47,6 +48,8 @@ REGISTRY: dict[str, type[Potential]] = {
     "LocalNetwork": LocalNetwork,
     "HipNN": HipNN,
     "Equivariant": Equivariant,
+    "Thermal": Thermal,
+    "LinearThermal": LinearThermal,
 }
 
 #: What potentials are made of.
