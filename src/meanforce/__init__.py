@@ -17,7 +17,7 @@ from meanforce.learn.lastlayer import last_layer
 from meanforce.learn.priors import priors, wall
 from meanforce.learn.training import Training
 from meanforce.model import Model
-from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
@@ -31,6 +31,7 @@ __all__ = [
     "Barostat",
     "Dataset",
     "DimeNet",
+    "EnergyMatching",
     "Ensemble",
     "Equivariant",
     "ExtrapolationWarning",

@@ -68,7 +68,7 @@ def force(model: HasPotential, R, box=None, *, temperature, parameters=None) -> 
 
 def energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """E(R) = d Phi/d beta = A - T dA/dT in kJ/mol: the mean atomistic energy at fixed beads."""
-    return _evaluate(_energy, model, R, box, temperature, parameters)
+    return _evaluate(mean_energy, model, R, box, temperature, parameters)
 
 
 def entropy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
@@ -183,6 +183,13 @@ def derivatives(potential: Potential, graph: Graph) -> Derivatives:
     return Derivatives(values, -by_positions, -by_strain)
 
 
+def mean_energy(potential: Potential, graph: Graph) -> Float[Array, "frames"]:
+    """A - T dA/dT of each frame; a pure function, as `derivatives`."""
+    kelvin = _kelvin(graph)
+    values, slope = jax.jvp(_at(potential, graph), (kelvin,), (jnp.ones_like(kelvin),))
+    return values - kelvin * slope
+
+
 def graphs(
     batches: Iterable[Frames], topology: Topology, cutoffs: Sequence[float]
 ) -> Iterator[tuple[Frames, Graph, int]]:
@@ -241,12 +248,6 @@ def _slope_of(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
 
 def _entropy(potential: Potential, graph: Graph) -> Array:
     return -_slope(_at(potential, graph))(_kelvin(graph))
-
-
-def _energy(potential: Potential, graph: Graph) -> Array:
-    kelvin = _kelvin(graph)
-    values, slope = jax.jvp(_at(potential, graph), (kelvin,), (jnp.ones_like(kelvin),))
-    return values - kelvin * slope
 
 
 def _heat_capacity(potential: Potential, graph: Graph) -> Array:

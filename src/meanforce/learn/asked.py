@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meanforce.learn.trainable import holds
 from meanforce.model import Model
 from meanforce.objectives.base import Objective, Quadratic
-from meanforce.potentials.base import Potential
+from meanforce.potentials.base import Potential, holds
 from meanforce.potentials.thermal import LinearThermal, Thermal
 from meanforce.topology import Topology
 

@@ -9,11 +9,10 @@ from meanforce.learn.asked import quadratic
 from meanforce.learn.closed import Regularisation, solved
 from meanforce.learn.linear import Progress
 from meanforce.learn.result import Fit
-from meanforce.learn.trainable import holds
 from meanforce.learn.training import Training
 from meanforce.model import Model
 from meanforce.objectives.base import Objective
-from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential
+from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential, holds
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.sums import Sum
 
@@ -63,6 +62,10 @@ def fit(
             "a network is trained",
         )
         wanted = quadratic(start, asked)
+        if any(objective.centred for objective in wanted):
+            raise ValueError(
+                "fit: EnergyMatching is solved in closed form, for mf.LinearThermal; networks learn from forces alone"
+            )
         return gradient.trained(start, wanted, known, training or Training(), blocks=blocks, progress=progress)
     linear = _linear(start)
     wanted = quadratic(linear, asked)

@@ -17,10 +17,9 @@ from meanforce.learn.closed import Regularisation, solved
 from meanforce.learn.linear import Progress
 from meanforce.learn.posterior import Posterior
 from meanforce.learn.result import Fit
-from meanforce.learn.trainable import holds
 from meanforce.model import Model
 from meanforce.objectives.base import Objective
-from meanforce.potentials.base import Design, LinearPotential, NetworkPotential, Penalty, Potential
+from meanforce.potentials.base import Design, LinearPotential, NetworkPotential, Penalty, Potential, holds
 from meanforce.potentials.committee import Committee
 from meanforce.thermodynamics import derivatives
 

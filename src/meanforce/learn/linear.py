@@ -10,6 +10,7 @@ from functools import reduce
 from itertools import pairwise
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -21,7 +22,7 @@ from meanforce.learn.regression import Normal
 from meanforce.numerics import precision  # noqa: F401  (double precision is on)
 from meanforce.objectives.base import Equations, Quadratic
 from meanforce.potentials.base import Design, LinearPotential, Potential
-from meanforce.thermodynamics import derivatives, frames_per_batch, graphs
+from meanforce.thermodynamics import derivatives, frames_per_batch, graphs, mean_energy
 
 #: Bytes of one batch of the design of forces; a few times as much is alive at once.
 DESIGN_BYTES = 64 * 2**20
@@ -82,17 +83,23 @@ def _accumulate(
     edges, batch = _lengths(data, size, *lengths)
     weights = frame_weights(data)
     order = np.concatenate(data.runs())
-    rows = tuple(type(objective).rows for objective in objectives)
-    sums = [_nothing(size, len(edges) - 1) for _ in objectives]
+    wanted = tuple((type(objective).rows, objective.centred) for objective in objectives)
+    kelvin = np.asarray(data.temperatures)
+    sums = [_nothing(size + objective.centred * len(kelvin), len(edges) - 1) for objective in objectives]
+    zeros = [np.full(len(kelvin), np.nan) for _ in objectives]
     of_energy: Equations | None = None
     inside: list[Equations] = []  # sums of the block under way: they stay on the device, and nothing waits for it
     block = done = 0
     for frames, graph, count in graphs(_batches(data, order, edges, batch), data.topology, potential.cutoffs):
         chosen = order[done : done + count]
-        labels = tuple(objective.labels(frames, data.topology) for objective in objectives)
-        *new, energy = _equations(
-            potential, rows, graph, _padded(labels, count, graph.frames), _fill(weights[chosen], graph.frames)
+        labels = tuple(
+            _from_zero(o.labels(frames, data.topology), frames, kelvin, zero)
+            if o.centred
+            else o.labels(frames, data.topology)
+            for o, zero in zip(objectives, zeros, strict=True)
         )
+        padded = _padded(labels, count, graph.frames)
+        *new, energy = _equations(potential, wanted, kelvin, graph, padded, _fill(weights[chosen], graph.frames))
         number = int(np.searchsorted(edges, done, side="right")) - 1
         if number != block:
             _enter(sums, inside, block)
@@ -105,7 +112,39 @@ def _accumulate(
     _enter(sums, inside, block)
     if of_energy is None:
         raise ValueError("the data hold no frames")
+    sums = [_centred(s, size) if o.centred else s for s, o in zip(sums, objectives, strict=True)]
     return sums, of_energy, edges
+
+
+def _from_zero(
+    labels: Float[np.ndarray, "frames"],
+    frames: Frames,
+    kelvin: Float[np.ndarray, "temperatures"],
+    zero: Float[np.ndarray, "temperatures"],
+) -> Float[np.ndarray, "frames"]:
+    """Labels less the first of their temperature, kept in `zero`: energies of 1e5 kJ/mol would drown their scatter."""
+    place = np.abs(np.asarray(frames.temperature)[:, None] - kelvin).argmin(axis=1)
+    found, first = np.unique(place, return_index=True)
+    zero[found] = np.where(np.isnan(zero[found]), labels[first], zero[found])
+    return labels - zero[place]
+
+
+def _centred(sums: Equations, size: int) -> Equations:
+    """The equations with the constants of all temperatures, which are the last coefficients, solved for.
+
+    Rows and labels lose their means over all frames of a temperature, so that what is left adds up over blocks.
+    """
+    gram, moment = sums.gram.sum(axis=0), sums.moment.sum(axis=0)
+    frames = np.diag(gram)[size:]
+    rows = np.concatenate([np.eye(size), -gram[size:, :size] / np.maximum(frames, 1e-300)[:, None]])
+    labels = np.concatenate([np.zeros(size), moment[size:] / np.maximum(frames, 1e-300)])
+    left = sums.moment - sums.gram @ labels
+    return Equations(
+        rows.T @ sums.gram @ rows,
+        left @ rows,
+        np.maximum(sums.square - (sums.moment + left) @ labels, 0.0),
+        sums.count * (1 - np.count_nonzero(frames) / max(frames.sum(), 1.0)),
+    )
 
 
 def _nothing(size: int, blocks: int) -> Equations:
@@ -125,8 +164,8 @@ def _add(left: Equations, right: Equations) -> Equations:
 
 def _covariance(sums: Equations) -> Float[np.ndarray, "k k"]:
     frames = np.asarray(sums.count)
-    mean = np.asarray(sums.moment) / frames
-    return np.asarray(sums.gram) / frames - np.outer(mean, mean)
+    mean = np.asarray(sums.moment) / frames  # of each head
+    return np.asarray(sums.gram) / frames - mean.T @ mean
 
 
 def _lengths(data: Dataset, size: int, blocks: int, beads: int | None) -> tuple[Int[np.ndarray, "edges"], int]:
@@ -168,30 +207,56 @@ def _fill(weights: np.ndarray, frames: int) -> np.ndarray:
 @eqx.filter_jit
 def _equations(
     potential: LinearPotential,
-    rows: tuple[Callable[[Design], Array], ...],
+    wanted: tuple[tuple[Callable[[Design], Array], bool], ...],
+    kelvin: Float[Array | np.ndarray, "temperatures"],
     graph: Graph,
     labels: tuple[Float[Array | np.ndarray, "_"], ...],
     weights: Float[Array | np.ndarray, "frames"],
 ) -> tuple[Equations, ...]:
-    design = potential.design(graph)
-    fixed = None if potential.fixed is None else as_design(potential.fixed, graph)
+    heat = any(centred for _, centred in wanted)
+    design = _with_mean_energy(potential, graph) if heat else potential.design(graph)
+    fixed = None if potential.fixed is None else as_design(potential.fixed, graph, heat=heat)
     found = []
-    for read, values in zip(rows, labels, strict=True):
+    for (read, centred), values in zip(wanted, labels, strict=True):
         matrix = read(design)
-        wanted = values if fixed is None else values - read(fixed)[:, 0]
+        left = values if fixed is None else values - read(fixed)[:, 0]
         seen = jnp.any(matrix != 0, axis=1)  # what no coefficient can touch tells nothing, not even noise
-        each = jnp.repeat(weights, len(wanted) // graph.frames) * seen
+        each = jnp.repeat(weights, len(left) // graph.frames) * seen
+        if centred:
+            matrix = jnp.concatenate([matrix, _at_temperature(graph, kelvin)], axis=1)
         heavy = matrix * each[:, None]
-        found.append(Equations(matrix.T @ heavy, heavy.T @ wanted, jnp.sum(each * wanted**2), jnp.sum(each)))
-    heavy = design.energy * weights[:, None]
-    found.append(Equations(design.energy.T @ heavy, heavy.sum(axis=0), jnp.zeros(()), weights.sum()))
+        found.append(Equations(matrix.T @ heavy, heavy.T @ left, jnp.sum(each * left**2), jnp.sum(each)))
+    functions = potential.functions(design)
+    heavy = functions * weights[:, None]
+    gram = jnp.einsum("hfk,hfl->kl", functions, heavy)
+    found.append(Equations(gram, heavy.sum(axis=1), jnp.zeros(()), weights.sum()))
     return tuple(found)
 
 
-def as_design(potential: Potential, graph: Graph) -> Design:
+def _with_mean_energy(potential: LinearPotential, graph: Graph) -> Design:
+    """The design with rows of A - T dA/dT."""
+
+    def at(kelvin):
+        return potential.design(eqx.tree_at(lambda g: g.temperature, graph, kelvin))
+
+    kelvin = jnp.asarray(graph.temperature)
+    design, slope = jax.jvp(at, (kelvin,), (jnp.ones_like(kelvin),))
+    return design._replace(mean_energy=design.energy - kelvin[:, None] * slope.energy)
+
+
+def _at_temperature(
+    graph: Graph, kelvin: Float[Array | np.ndarray, "temperatures"]
+) -> Float[Array, "frames temperatures"]:
+    """One in the column of the temperature of each frame."""
+    nearest = jnp.argmin(jnp.abs(jnp.asarray(graph.temperature)[:, None] - kelvin), axis=1)
+    return jax.nn.one_hot(nearest, len(kelvin), dtype=graph.positions.dtype)
+
+
+def as_design(potential: Potential, graph: Graph, *, heat: bool = False) -> Design:
     """A potential that is not fitted as a design of one column."""
     known = derivatives(potential, graph)
-    return Design(known.energy[:, None], known.forces[:, :, None], known.virial[:, None])
+    mean = mean_energy(potential, graph)[:, None] if heat else None
+    return Design(known.energy[:, None], known.forces[:, :, None], known.virial[:, None], mean)
 
 
 def _refuse_not_finite(equations: Equations, objective: Quadratic, edges: np.ndarray) -> None:

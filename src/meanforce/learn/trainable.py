@@ -27,12 +27,6 @@ class Parts(NamedTuple):
         return eqx.combine(self.learned, self.fixed, self.rest)
 
 
-def holds(potential: Potential, kind: type[Any] | tuple[type[Any], ...]) -> bool:
-    """Whether some term, or the potential itself, is of the kind, or of one of them."""
-    is_kind = lambda node: isinstance(node, kind)
-    return any(map(is_kind, jax.tree.leaves(potential, is_leaf=is_kind)))
-
-
 def parts(potential: Potential) -> Parts:
     """The potential's trained arrays, its other arrays, and the rest."""
     learned, others = eqx.partition(potential, _mask(potential))

@@ -1,5 +1,5 @@
 """What is wanted of a model."""
 
-from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 
-__all__ = ["ForceMatching", "PressureMatching"]
+__all__ = ["EnergyMatching", "ForceMatching", "PressureMatching"]

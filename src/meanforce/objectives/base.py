@@ -50,7 +50,12 @@ class Objective(Protocol):
 
 @runtime_checkable
 class Quadratic(Objective, Protocol):
-    """Least squares in the coefficients of a linear potential: opens the closed form."""
+    """Least squares in the coefficients of a linear potential: opens the closed form.
+
+    `centred` labels are known up to a constant at each temperature: it is fitted beside the coefficients.
+    """
+
+    centred: bool
 
     @property
     def data(self) -> Dataset: ...

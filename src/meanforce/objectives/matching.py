@@ -1,7 +1,7 @@
 """Matching of labels that are instantaneous, noisy values of a derivative of the free energy.
 
 Least squares on noisy labels has the conditional mean for its minimiser: forces give the mean force, virials
-the mean virial. (Energies, d Phi/d beta, ask for a potential that depends on temperature.)
+the mean virial, energies the mean energy d Phi/d beta.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 from meanforce.data.dataset import Dataset
 from meanforce.ensemble import State
 from meanforce.frames import Frames
-from meanforce.potentials.base import Design, Potential
+from meanforce.potentials.base import Design, Potential, holds
+from meanforce.potentials.thermal import LinearThermal, Thermal
 from meanforce.topology import Topology
 
 
@@ -30,6 +31,7 @@ class ForceMatching:
     weight: float = 1.0
     name = "force"
     unit = "kJ/(mol nm)"
+    centred = False
 
     def __post_init__(self):
         _require_weight(self)
@@ -56,6 +58,53 @@ class ForceMatching:
 
 
 @dataclass(frozen=True, eq=False)
+class EnergyMatching:
+    """Makes d Phi/d beta = A - T dA/dT the mean potential energy of the atoms at fixed beads.
+
+    Energies count up to a constant at each temperature, which is fitted beside the coefficients: that is the gauge of
+    Phi, and no zero of energy has to be agreed on. `data` holds the potential energy of all atoms, kinetic energy left
+    out.
+    """
+
+    data: Dataset
+    weight: float = 1.0
+    name = "energy"
+    unit = "kJ/mol"
+    centred = True
+
+    def __post_init__(self):
+        _require_weight(self)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return _states(self.data)
+
+    def check(self, potential: Potential) -> None:
+        if self.data[0].energy is None:
+            raise ValueError(
+                "EnergyMatching: the data hold no energies; read them with mf.read(..., energies='ener.edr'), or give "
+                "energies= when the data set is made"
+            )
+        if self.data[0].temperature is None:
+            raise ValueError("EnergyMatching: the data have no temperature; give temperature= when the set is made")
+        if not holds(potential, (Thermal, LinearThermal)):
+            raise ValueError(
+                "EnergyMatching: the energy of the atoms says how A changes with temperature, and this potential does "
+                "not change; use mf.LinearThermal.of(potential, reference=...)"
+            )
+
+    @staticmethod
+    def rows(design: Design) -> Float[Array, "labels k"]:
+        if design.mean_energy is None:
+            raise ValueError("EnergyMatching needs a design with rows of the mean energy")
+        return design.mean_energy
+
+    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
+        del topology
+        return np.asarray(frames.energy, float)
+
+
+@dataclass(frozen=True, eq=False)
 class PressureMatching:
     """Makes -dA/d(ln L) the mean of the instantaneous virials, so that the model has the pressure of the atoms.
 
@@ -68,6 +117,7 @@ class PressureMatching:
     weight: float = 1.0
     name = "virial"
     unit = "kJ/mol"
+    centred = False
 
     def __post_init__(self):
         _require_weight(self)

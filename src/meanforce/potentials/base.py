@@ -4,6 +4,7 @@ import abc
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -47,13 +48,14 @@ class NetworkPotential(Potential):
 class Design(NamedTuple):
     """Rows of a linear model: each basis function with its derivatives, for every label at once.
 
-    With coefficients c the model's free energy is `energy @ c`, its forces `forces @ c` and its virial
-    -dA/d(ln L) `virial @ c`.
+    With coefficients c the model's free energy is `energy @ c`, its forces `forces @ c`, its virial -dA/d(ln L)
+    `virial @ c`, and the mean energy of the atoms A - T dA/dT `mean_energy @ c`, where it was asked for.
     """
 
     energy: Float[Array, "frames k"]
     forces: Float[Array, "beads 3 k"]
     virial: Float[Array, "frames k"]
+    mean_energy: Float[Array, "frames k"] | None = None
 
 
 class Penalty(NamedTuple):
@@ -90,6 +92,13 @@ class LinearPotential(Potential):
     def basis_names(self) -> tuple[str, ...]:
         """One readable name per coefficient, for reports on what the data determine."""
 
+    def functions(self, design: Design) -> Float[Array, "heads frames k"]:
+        """What a coefficient can change: A, and apart from it whatever says how A changes with temperature.
+
+        Combinations of coefficients that leave all of it constant over the frames are a gauge.
+        """
+        return design.energy[None]
+
     @property
     def fixed(self) -> Potential | None:
         """A prior under the basis, in `energies` but not in `design`: a fit subtracts it from the labels."""
@@ -108,6 +117,12 @@ class LinearPotential(Potential):
         """
         del determined, step
         return self
+
+
+def holds(potential: Potential, kind: type[Any] | tuple[type[Any], ...]) -> bool:
+    """Whether some term, or the potential itself, is of the kind, or of one of them."""
+    is_kind = lambda node: isinstance(node, kind)
+    return any(map(is_kind, jax.tree.leaves(potential, is_leaf=is_kind)))
 
 
 def check_size(coefficients: Float[Array, "k"], size: int) -> None:

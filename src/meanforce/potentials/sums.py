@@ -71,8 +71,14 @@ class LinearSum(LinearPotential):
         return Sum(self._all()).energy(graph)
 
     def design(self, graph: Graph) -> Design:
-        parts = [term.design(graph) for term in self.terms]
+        parts = [term.design(graph)[:3] for term in self.terms]
         return Design(*(jnp.concatenate(rows, -1) for rows in zip(*parts, strict=True)))
+
+    def functions(self, design: Design) -> Float[Array, "heads frames k"]:
+        parts = [term.functions(_part(design, run)) for term, run in zip(self.terms, self._runs(), strict=True)]
+        heads = max(len(part) for part in parts)
+        filled = [jnp.pad(part, ((0, heads - len(part)), (0, 0), (0, 0))) for part in parts]
+        return jnp.concatenate(filled, -1)
 
     def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> LinearSum:
         coefficients = jnp.asarray(coefficients)
@@ -170,6 +176,9 @@ class SplinePotential(LinearPotential):
     def design(self, graph: Graph) -> Design:
         return self.sum.design(graph)
 
+    def functions(self, design: Design) -> Float[Array, "heads frames k"]:
+        return self.sum.functions(design)
+
     def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> SplinePotential:
         return eqx.tree_at(lambda total: total.sum, self, self.sum.with_coefficients(coefficients))
 
@@ -194,6 +203,10 @@ def _bonded_terms(topology: Topology, bonds: BondSpline | None) -> list[LinearPo
     if len(topology.impropers):
         terms.append(ImproperSpline(topology.kinds("impropers")))
     return terms
+
+
+def _part(design: Design, run: slice) -> Design:
+    return Design(design.energy[:, run], design.forces[..., run], design.virial[:, run])
 
 
 def _cutoffs(terms: Sequence[Potential]) -> tuple[float, ...]:

@@ -109,6 +109,11 @@ class LinearThermal(LinearPotential):
         of_beads = lambda rows: jnp.concatenate([w[graph.frame][:, None, None] * rows for w in weights], -1)
         return Design(of_frames(one.energy), of_beads(one.forces), of_frames(one.virial))
 
+    def functions(self, design: Design) -> Float[Array, "heads frames k"]:
+        """Each head by itself: what is A at one temperature may be anything at another."""
+        rows, runs = design.energy[:, self._runs()[0]], self._runs()
+        return jnp.stack([jnp.pad(rows, ((0, 0), (run.start, runs[-1].stop - run.stop))) for run in runs])
+
     def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> LinearThermal:
         coefficients = jnp.asarray(coefficients)
         heads = (head.with_coefficients(coefficients[run]) for head, run in zip(self.heads, self._runs(), strict=True))
