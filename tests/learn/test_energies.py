@@ -11,6 +11,7 @@ from meanforce.learn.result import Outcome
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.splines import ExternalSpline
 from meanforce.reference.analytic import ExponentialBath, ModulatedBath
+from meanforce.reference.liquids import DiatomicLiquid
 from meanforce.topology import Topology
 from meanforce.units import KB
 
@@ -108,6 +109,26 @@ def test_the_noise_of_energies_is_that_of_the_bath():
     assert line(thermo.response_force, fit.model, kelvin, line_of)[0] == pytest.approx(
         bath.response_force(line_of, kelvin)[0], abs=0.3 * abs(bath.response_force(line_of, kelvin)[0])
     )
+
+
+def test_a_liquid_at_twice_the_temperature():
+    """V9: from forces and energies of 200 frames at each of two temperatures, within 5 % of the exact forces."""
+    liquid = DiatomicLiquid()
+    frames = [liquid.sample(200, t, seed=150 + n) for n, t in enumerate((300.0, 400.0))]
+    data = Dataset.from_frames(liquid.topology, Frames.concatenate(frames))
+    pairs = mf.SplinePotential(liquid.topology, cutoff=0.9, many_body=False)
+    centres = liquid.draw(30, 600.0, seed=99, chains=6).centres
+    truth = liquid.force(centres, 600.0)
+
+    def error(fit):
+        found = thermo.force(fit.model, centres, np.eye(3) * liquid.edge, temperature=600.0)
+        return np.sqrt(np.mean((found - truth) ** 2) / np.mean(truth**2))
+
+    thermal = mf.fit(
+        mf.LinearThermal.of(pairs, reference=300.0), [mf.ForceMatching(data), mf.EnergyMatching(data)], blocks=8
+    )
+    assert error(thermal) < 0.05
+    assert error(mf.fit(pairs, [mf.ForceMatching(data.select(temperature=300.0))], blocks=8)) > 0.12
 
 
 def test_what_cannot_be_learned_is_refused():

@@ -112,8 +112,8 @@ class LinearPotential(Potential):
     def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> "LinearPotential":
         """Keeps A rising towards short distances where no data determine the coefficients.
 
-        `step` is the least rise in kJ/mol from one coefficient to the next; 0 ends it flat. Terms that cannot
-        collapse return themselves; pair terms override it.
+        `step` is the least rise in kJ/mol from one coefficient to the next. Terms that cannot collapse
+        return themselves; pair terms override it.
         """
         del determined, step
         return self

@@ -140,9 +140,9 @@ def _put(parts: list[Float[Array, "..."]], place: Int[Array, "... size"]) -> Flo
 
 
 def core(coefficients: Float[np.ndarray, "size"], determined: np.ndarray, step: float) -> np.ndarray:
-    """Raises the coefficients below the first determined one, each `step` above the next; without a step, flat."""
+    """Raises the coefficients below the first determined one, so that each is `step` above the next."""
     raised = np.array(coefficients)
     known = np.flatnonzero(determined)
     for k in range(known[0] - 1 if len(known) else len(raised) - 2, -1, -1):
-        raised[k] = max(raised[k], raised[k + 1] + step) if step else raised[k + 1]
+        raised[k] = max(raised[k], raised[k + 1] + step)
     return raised

@@ -131,11 +131,10 @@ class LinearThermal(LinearPotential):
         )
 
     def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> LinearThermal:
-        """A at T0 rises where there are no data; the other heads end flat there: A rises at all temperatures."""
-        known = np.asarray(determined).reshape(len(self.heads), -1)
-        heads = [self.heads[0].with_core(known[0], step)]
-        heads += [head.with_core(k, 0.0) for head, k in zip(self.heads[1:], known[1:], strict=True)]
-        return eqx.tree_at(lambda whole: whole.heads, self, tuple(heads))
+        """A at T0 rises where there are no data; entropy and heat capacity go on as smoothly as they can."""
+        first = self._runs()[0]
+        core = self.heads[0].with_core(np.asarray(determined)[first], step)
+        return eqx.tree_at(lambda whole: whole.heads, self, (core, *self.heads[1:]))
 
     def at(self, temperature: float) -> LinearPotential:
         """The potential at one temperature, as cheap as the heads' own kind."""
