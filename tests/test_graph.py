@@ -268,3 +268,21 @@ def test_a_row_is_no_longer_than_there_are_others():
         assert rows(box).capacity == int(rows(box).needed) == 9
     tight = rows(np.eye(3)[None].repeat(3, 0) * 0.9)
     assert tight.capacity >= int(tight.needed) > 9
+
+
+@pytest.mark.parametrize("box", [None, np.eye(3) * 2.5])
+def test_whole_lists_hold_what_the_topology_excludes(box):
+    """Of a chain of four with neighbours and their neighbours excluded, a plain list holds the ends alone."""
+    topology = Topology.of(["A"] * 4, {"A": 1.0}, bonds=[(0, 1), (1, 2), (2, 3)], exclude=2)
+    line = np.zeros((2, 4, 3))
+    line[:, :, 0] = 0.2 * np.arange(4)
+    frames = Frames(line, box=None if box is None else np.tile(box, (2, 1, 1)))
+    graph = graphs.build(frames, topology, [0.7, graphs.Whole(0.7), graphs.Whole(0.25)], skin=0.1)
+    assert len(graph.neighbours) == 3
+    for found in (graph, jax.jit(graphs.rebuild)(graph)):
+        count = lambda cutoff, of=found: (np.asarray(of.within(cutoff).image) != FAR).sum(1).tolist()[:4]
+        assert count(0.7) == [1, 0, 0, 1]
+        assert count(graphs.Whole(0.7)) == [3, 3, 3, 3]
+        assert count(graphs.Whole(0.25)) == [1, 2, 2, 1]
+    loose = Topology.of(["A"] * 4, {"A": 1.0})
+    assert [n.cutoff for n in graphs.build(frames, loose, [0.7, graphs.Whole(0.7)]).neighbours] == [0.7]

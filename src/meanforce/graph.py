@@ -53,6 +53,19 @@ class Neighbours(eqx.Module):
         return self.needed > self.capacity
 
 
+class Whole(float):
+    """A cut-off (nm) whose list also holds the pairs that the topology excludes.
+
+    Exclusions are for pair terms, which leave bonded pairs to bonded terms. A network sees whole molecules.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Whole) and float(self) == float(other)
+
+    def __hash__(self) -> int:
+        return hash(("whole", float(self)))
+
+
 class Bonded(eqx.Module):
     """Bonded terms over all frames, each with the index of its kind in `Topology.kinds`."""
 
@@ -88,9 +101,11 @@ class Graph(eqx.Module):
     skin: float = eqx.field(static=True)  # nm
 
     def within(self, cutoff: float) -> Neighbours:
-        """The shortest list that holds every neighbour within `cutoff`."""
+        """The shortest list that holds every neighbour within `cutoff`, of its kind: whole or not."""
+        alike = not self.excluded.partner.shape[0]
         for neighbours in self.neighbours:
-            if neighbours.cutoff >= cutoff - 1e-12:
+            same = alike or isinstance(neighbours.cutoff, Whole) == isinstance(cutoff, Whole)
+            if same and neighbours.cutoff >= cutoff - 1e-12:
                 return neighbours
         raise ValueError(f"no neighbour list reaches {cutoff} nm; build the graph with this cut-off")
 
@@ -121,19 +136,21 @@ def build(
     """A graph of all frames on the host, with one list per cut-off (nm).
 
     Capacities are found automatically; those given are enlarged where a row needs more, so that batches of
-    one shape can share a compiled function. Pairs in `topology.excluded` are left out.
+    one shape can share a compiled function. Pairs in `topology.excluded` are left out, but of lists whose cut-off is
+    `Whole`.
     """
     n, particles = len(frames), len(topology)
     if frames.particles != particles:
         raise ValueError(f"frames of {frames.particles} particles do not fit a topology of {particles}")
-    cutoffs = sorted({float(c) for c in cutoffs})
+    keep = len(topology.excluded) > 0
+    kinds = {c if keep and isinstance(c, Whole) else float(c) for c in cutoffs}
+    cutoffs = sorted(kinds, key=lambda c: (float(c), isinstance(c, Whole)))
     if capacities is not None and len(capacities) != len(cutoffs):
         raise ValueError(f"{len(capacities)} capacities are given for {len(cutoffs)} different cut-offs {cutoffs}")
     positions = frames.positions.reshape(-1, 3).astype(dtype)
     box = None if frames.box is None else np.asarray(frames.box, dtype)
     species, frame, searched, excluded, bonded = _lasting(topology, n, jnp.zeros(()).device)
-    reach = [c + skin for c in cutoffs]
-    rows, home = _search(positions, box, n, reach, capacities, searched)
+    rows, home = _search(positions, box, n, cutoffs, skin, capacities, searched)
     lists = tuple(
         Neighbours(
             jnp.asarray(row.index), jnp.asarray(row.image), jnp.asarray(row.slot), jnp.asarray(row.needed, jnp.int32),
@@ -164,6 +181,7 @@ def rebuild(graph: Graph) -> Graph:
     Look at `overflow` afterwards: a list that is too long for its rows is not valid.
     """
     reach = [n.cutoff + graph.skin for n in graph.neighbours]
+    complete = [isinstance(n.cutoff, Whole) for n in graph.neighbours]
     capacities = [n.capacity for n in graph.neighbours]
     beads = len(graph.positions)
 
@@ -171,7 +189,7 @@ def rebuild(graph: Graph) -> Graph:
         box = None if box is None else np.asarray(box)
         start = np.linspace(0, beads, graph.frames + 1).astype(np.int64)
         excluded = search.Exclusions(*(np.asarray(a) for a in excluded))
-        rows, home = search.build(np.asarray(positions), box, start, reach, capacities, excluded)
+        rows, home = search.build(np.asarray(positions), box, start, reach, capacities, excluded, complete)
         return tuple((*row[:3], np.int32(row.needed)) for row in rows), home
 
     whole = lambda *shape: jax.ShapeDtypeStruct(shape, np.int32)
@@ -297,9 +315,10 @@ def _wrapped(graph: Graph) -> Float[Array, "beads 3"]:
     )
 
 
-def _search(positions, box, frames, reach, capacities, excluded):
+def _search(positions, box, frames, cutoffs, skin, capacities, excluded):
     """Lists with room for every row, or a refusal that says why there is none."""
     beads = len(positions)
+    reach, whole = [c + skin for c in cutoffs], [isinstance(c, Whole) for c in cutoffs]
     if not reach:
         return (), np.zeros((beads, 3), np.int32)
     if not np.isfinite(positions).all():
@@ -312,7 +331,7 @@ def _search(positions, box, frames, reach, capacities, excluded):
         )
     start = np.linspace(0, beads, frames + 1).astype(np.int64)
     room = list(capacities or [48] * len(reach))
-    rows, home = search.build(positions, box, start, reach, room, excluded)
+    rows, home = search.build(positions, box, start, reach, room, excluded, whole)
     if any(row.needed == IMPOSSIBLE for row in rows):
         raise ValueError("no neighbour list can be built: a box is degenerate or a coordinate is absurdly large")
     best = [8 * int(np.ceil((row.needed * _SPARE + 1) / 8)) for row in rows]
@@ -321,7 +340,7 @@ def _search(positions, box, frames, reach, capacities, excluded):
     if capacities:
         best = [c if row.needed <= c else b for row, c, b in zip(rows, room, best, strict=True)]
     if best != room:
-        rows, home = search.build(positions, box, start, reach, best, excluded)
+        rows, home = search.build(positions, box, start, reach, best, excluded, whole)
     return rows, home
 
 

@@ -1,11 +1,13 @@
 """Every potential of the registry through the contract tests that ship with the package."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from meanforce import testing
+from meanforce.frames import Frames
 from meanforce.potentials import equivariant, hipnn, local, priors, splines, sums
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.dimenet import DimeNet, Sizes
@@ -123,3 +125,17 @@ def test_one_species_takes_the_short_way(make):
 def test_a_truncated_pair_is_caught():
     with pytest.raises(AssertionError, match="jumps at the cut-off"):
         testing.fades(lennard_jones(truncation="truncated"), TOPOLOGY)
+
+
+@pytest.mark.parametrize("name", ["DimeNet", "LocalNetwork", "Equivariant", "HipNN"])
+def test_networks_see_the_pairs_that_pair_terms_leave_to_bonds(name):
+    """In a chain of three, all pairs are excluded: a pair spline is blind, a network is not, for any of the beads."""
+    trimer = Topology.of(["A", "B", "A"], {"A": 12.0, "B": 16.0}, bonds=[(0, 1), (1, 2)], exclude=3)
+    frames = Frames(np.array([[[0, 0, 0], [0.3, 0, 0], [0.35, 0.29, 0.05]]]))
+    forces = []
+    for potential in (pair(), EXAMPLES[name]()):
+        graph = testing.graph_of(potential, trimer, frames)
+        moved = lambda x, p=potential, g=graph: p.energy(eqx.tree_at(lambda h: h.positions, g, x)).sum()
+        forces.append(np.abs(jax.grad(moved)(graph.positions)).max(1))
+    assert (forces[0] == 0).all()
+    assert (forces[1] > 1e-6).all()

@@ -61,12 +61,13 @@ def build(
     cutoffs: Sequence[float],
     capacities: Sequence[int],
     excluded: Exclusions | None = None,
+    whole: Sequence[bool] | None = None,
 ) -> tuple[tuple[Rows, ...], Int[np.ndarray, "beads 3"]]:
     """One list per cut-off (ascending) for disjoint frames, and the cell of the lattice each bead is in.
 
     Frame f holds the beads start[f] to start[f + 1]. An excluded pair is left out in its nearest image
-    only; its other images are neighbours like any others. Pairs beyond the capacity of a row are dropped
-    and counted: the list is valid if `needed` is at most the capacity.
+    only; its other images are neighbours like any others. Lists that are `whole` hold it all the same. Pairs
+    beyond the capacity of a row are dropped and counted: the list is valid if `needed` is at most the capacity.
     """
     beads = len(positions)
     reach = np.asarray(cutoffs, np.float64)
@@ -80,7 +81,8 @@ def build(
     home = np.zeros((beads, 3), np.int32)
     periodic = box is not None
     cells = _plain(box if periodic else np.zeros((len(start) - 1, 3, 3)), np.float64)
-    lists = (reach, room, offsets, counts, out)
+    full = np.zeros(len(reach), np.bool_) if whole is None else np.array(whole, np.bool_)
+    lists = (reach, room, offsets, counts, out, full)
     barred = (_plain(excluded.start, np.int32), _plain(excluded.partner, np.int32))
     ok = _build(_plain(positions, np.float64), cells, periodic, _plain(start, np.int64), lists, barred, home)
     rows = []
@@ -276,19 +278,24 @@ def _fill(sorted_beads, box, periodic, grid, first, lists, excluded):
             for h in range(close(squared, q - low, cutoff**2, hits)):
                 j = low + hits[h]
                 one, two = first + order[i], first + order[j]
-                if barred and is_excluded(excluded, one, two):  # noqa: SIM102
-                    if single or _is_nearest(coordinates[:, j] + shift - coordinates[:, i], box):
-                        continue
-                _append(lists, one, two, code, squared[j - low])
+                apart = False
+                if barred and is_excluded(excluded, one, two):
+                    apart = single or _is_nearest(coordinates[:, j] + shift - coordinates[:, i], box)
+                _append(lists, one, two, code, squared[j - low], apart)
 
 
 @_fast
-def _append(lists, one, two, code, squared):
-    """Enters a pair in both rows of every list that reaches it; a pair that does not fit is only counted."""
-    cutoffs, capacities, offsets, counts, out = lists
+def _append(lists, one, two, code, squared, apart):
+    """Enters a pair in both rows of every list that reaches it; a pair that does not fit is only counted.
+
+    A pair that is kept `apart` is entered in whole lists alone.
+    """
+    cutoffs, capacities, offsets, counts, out, whole = lists
     for k in range(len(cutoffs) - 1, -1, -1):
         if squared > cutoffs[k] ** 2:
             return
+        if apart and not whole[k]:
+            continue
         capacity = capacities[k]
         i = counts[k, one]
         counts[k, one] += 1
@@ -309,7 +316,7 @@ def _append(lists, one, two, code, squared):
 @_fast
 def _pad(lists):
     """Unused slots point at the bead itself, far away."""
-    _, capacities, offsets, counts, out = lists
+    _, capacities, offsets, counts, out, _ = lists
     for k in range(len(capacities)):
         for i in range(counts.shape[1]):
             for s in range(counts[k, i], capacities[k]):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from meanforce.graph import Edges, Graph, edges, neighbour_species
+from meanforce.graph import Edges, Graph, Whole, edges, neighbour_species
 from meanforce.numerics.edges import reverse_rows
 from meanforce.numerics.harmonics import degrees, harmonics
 from meanforce.numerics.moments import Functions, collect, functions, spread
@@ -144,7 +144,7 @@ class DimeNet(NetworkPotential):
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
-        return (self.cutoff,)
+        return (Whole(self.cutoff),)
 
     @property
     def last_layer(self) -> tuple[Any, ...]:
@@ -152,9 +152,9 @@ class DimeNet(NetworkPotential):
 
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         net = in_precision(self, graph.positions.dtype)
-        near, neighbours = edges(graph, self.cutoff), graph.within(self.cutoff)
+        near, neighbours = edges(graph, Whole(self.cutoff)), graph.within(Whole(self.cutoff))
         basis = net._basis(near)
-        first = _embedded(net.embedding, graph, self.cutoff, basis.radial)
+        first = _embedded(net.embedding, graph, Whole(self.cutoff), basis.radial)
 
         def block(messages, weights):
             updated = _interact(weights, messages, basis, neighbours.index, neighbours.slot)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from meanforce.graph import Graph, edges
+from meanforce.graph import Graph, Whole, edges
 from meanforce.numerics.edges import to_neighbours
 from meanforce.numerics.harmonics import degrees, harmonics
 from meanforce.numerics.products import Table, contracted, coupled, summed
@@ -132,7 +132,7 @@ class Equivariant(NetworkPotential):
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
-        return (self.cutoff,)
+        return (Whole(self.cutoff),)
 
     @property
     def last_layer(self) -> tuple[Any, ...]:
@@ -161,7 +161,7 @@ class Equivariant(NetworkPotential):
         return energy, received
 
     def _around(self, graph: Graph) -> _Around:
-        near, neighbours = edges(graph, self.cutoff), graph.within(self.cutoff)
+        near, neighbours = edges(graph, Whole(self.cutoff)), graph.within(Whole(self.cutoff))
         x, y, z, squared = _once(tuple(component.T for component in near))
         distance = jnp.sqrt(squared)
         radial, degree = self.layers[0].radial.shape[1], len(self.layers[0].moments) - 1

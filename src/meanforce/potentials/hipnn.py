@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from meanforce.graph import Edges, Graph, Neighbours, edges, neighbour_species
+from meanforce.graph import Edges, Graph, Neighbours, Whole, edges, neighbour_species
 from meanforce.numerics.edges import reverse_rows
 from meanforce.numerics.harmonics import harmonics
 from meanforce.numerics.mixing import mixed
@@ -160,7 +160,7 @@ class HipNN(NetworkPotential):
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
-        return (self.cutoff,)
+        return (Whole(self.cutoff),)
 
     @property
     def last_layer(self) -> tuple[Any, ...]:
@@ -168,7 +168,7 @@ class HipNN(NetworkPotential):
 
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         net = in_precision(self, graph.positions.dtype)
-        near, neighbours = edges(graph, self.cutoff), graph.within(self.cutoff)
+        near, neighbours = edges(graph, Whole(self.cutoff)), graph.within(Whole(self.cutoff))
         z = jax.nn.one_hot(graph.species, len(self.types), dtype=graph.positions.dtype)
         energy = z @ net.readouts[0]
         for block, layers, readout in zip(net.interactions, net.layers, net.readouts[1:], strict=True):
@@ -189,7 +189,7 @@ class HipNN(NetworkPotential):
         distance = jnp.sqrt(squared)
         radial = block.sensitivities(distance, self.cutoff)
         if len(self.types) > 1:
-            species = neighbour_species(graph, self.cutoff).T
+            species = neighbour_species(graph, Whole(self.cutoff)).T
             radial = masked(tuple(species == kind for kind in range(len(self.types))), radial)
         angular = harmonics(x / distance, y / distance, z / distance, self.degree)
         radial, angular = _once((radial, angular))

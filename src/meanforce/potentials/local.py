@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from meanforce.graph import Graph, edges, neighbour_species
+from meanforce.graph import Graph, Whole, edges, neighbour_species
 from meanforce.numerics.harmonics import degrees, harmonics
 from meanforce.numerics.products import summed
 from meanforce.potentials.base import NetworkPotential
@@ -118,7 +118,7 @@ class LocalNetwork(NetworkPotential):
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
-        return (self.cutoff,)
+        return (Whole(self.cutoff),)
 
     @property
     def last_layer(self) -> tuple[Any, ...]:
@@ -152,13 +152,13 @@ class LocalNetwork(NetworkPotential):
         return jnp.concatenate([moments[:, 0], *of_degree, bent, cubed])
 
     def _moments(self, graph: Graph) -> Float[Array, "channels m beads"]:
-        near = edges(graph, self.cutoff)
+        near = edges(graph, Whole(self.cutoff))
         x, y, z, squared = _once(tuple(component.T for component in near))
         distance = jnp.sqrt(squared)
         mixed = jnp.tensordot(self.functions, jnp.moveaxis(bumps(self.basis, distance), 1, 0), 1)
         radial = jnp.moveaxis(mixed, 0, 1) / sqrt(_NEIGHBOURS)
         if len(self.types) > 1:
-            radial = radial * jnp.moveaxis(self.species[neighbour_species(graph, self.cutoff).T], -1, 1)
+            radial = radial * jnp.moveaxis(self.species[neighbour_species(graph, Whole(self.cutoff)).T], -1, 1)
         angular = harmonics(x / distance, y / distance, z / distance, self.degree)
         radial, angular = _once((radial, angular))
         return _once(summed(radial, angular, "kc,km->cm"))
