@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from meanforce.frames import Frames
 from meanforce.numerics import neighbours as search
 from meanforce.numerics.edges import difference, moment, shift, take
-from meanforce.numerics.neighbours import FAR, IMAGE_RANGE, IMPOSSIBLE
+from meanforce.numerics.neighbours import FAR, IMAGE_RANGE, IMPOSSIBLE, Whole
 from meanforce.topology import Topology
 
 FAR_DISTANCE = 1e4  # nm
@@ -51,19 +51,6 @@ class Neighbours(eqx.Module):
     @property
     def overflow(self) -> Bool[Array, ""]:
         return self.needed > self.capacity
-
-
-class Whole(float):
-    """A cut-off (nm) whose list also holds the pairs that the topology excludes.
-
-    Exclusions are for pair terms, which leave bonded pairs to bonded terms. A network sees whole molecules.
-    """
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Whole) and float(self) == float(other)
-
-    def __hash__(self) -> int:
-        return hash(("whole", float(self)))
 
 
 class Bonded(eqx.Module):
@@ -150,7 +137,7 @@ def build(
     positions = frames.positions.reshape(-1, 3).astype(dtype)
     box = None if frames.box is None else np.asarray(frames.box, dtype)
     species, frame, searched, excluded, bonded = _lasting(topology, n, jnp.zeros(()).device)
-    rows, home = _search(positions, box, n, cutoffs, skin, capacities, searched)
+    rows, home = _search(positions, box, n, [type(c)(c + skin) for c in cutoffs], capacities, searched)
     lists = tuple(
         Neighbours(
             jnp.asarray(row.index), jnp.asarray(row.image), jnp.asarray(row.slot), jnp.asarray(row.needed, jnp.int32),
@@ -180,8 +167,7 @@ def rebuild(graph: Graph) -> Graph:
 
     Look at `overflow` afterwards: a list that is too long for its rows is not valid.
     """
-    reach = [n.cutoff + graph.skin for n in graph.neighbours]
-    complete = [isinstance(n.cutoff, Whole) for n in graph.neighbours]
+    reach = [type(n.cutoff)(n.cutoff + graph.skin) for n in graph.neighbours]
     capacities = [n.capacity for n in graph.neighbours]
     beads = len(graph.positions)
 
@@ -189,7 +175,7 @@ def rebuild(graph: Graph) -> Graph:
         box = None if box is None else np.asarray(box)
         start = np.linspace(0, beads, graph.frames + 1).astype(np.int64)
         excluded = search.Exclusions(*(np.asarray(a) for a in excluded))
-        rows, home = search.build(np.asarray(positions), box, start, reach, capacities, excluded, complete)
+        rows, home = search.build(np.asarray(positions), box, start, reach, capacities, excluded)
         return tuple((*row[:3], np.int32(row.needed)) for row in rows), home
 
     whole = lambda *shape: jax.ShapeDtypeStruct(shape, np.int32)
@@ -315,10 +301,9 @@ def _wrapped(graph: Graph) -> Float[Array, "beads 3"]:
     )
 
 
-def _search(positions, box, frames, cutoffs, skin, capacities, excluded):
+def _search(positions, box, frames, reach, capacities, excluded):
     """Lists with room for every row, or a refusal that says why there is none."""
     beads = len(positions)
-    reach, whole = [c + skin for c in cutoffs], [isinstance(c, Whole) for c in cutoffs]
     if not reach:
         return (), np.zeros((beads, 3), np.int32)
     if not np.isfinite(positions).all():
@@ -331,7 +316,7 @@ def _search(positions, box, frames, cutoffs, skin, capacities, excluded):
         )
     start = np.linspace(0, beads, frames + 1).astype(np.int64)
     room = list(capacities or [48] * len(reach))
-    rows, home = search.build(positions, box, start, reach, room, excluded, whole)
+    rows, home = search.build(positions, box, start, reach, room, excluded)
     if any(row.needed == IMPOSSIBLE for row in rows):
         raise ValueError("no neighbour list can be built: a box is degenerate or a coordinate is absurdly large")
     best = [8 * int(np.ceil((row.needed * _SPARE + 1) / 8)) for row in rows]
@@ -340,7 +325,7 @@ def _search(positions, box, frames, cutoffs, skin, capacities, excluded):
     if capacities:
         best = [c if row.needed <= c else b for row, c, b in zip(rows, room, best, strict=True)]
     if best != room:
-        rows, home = search.build(positions, box, start, reach, best, excluded, whole)
+        rows, home = search.build(positions, box, start, reach, best, excluded)
     return rows, home
 
 

@@ -37,6 +37,19 @@ class Rows(NamedTuple):
     needed: int
 
 
+class Whole(float):
+    """A cut-off whose list also holds the excluded pairs.
+
+    Exclusions are for pair terms, which leave bonded pairs to bonded terms. A network sees whole molecules.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Whole) and float(self) == float(other)
+
+    def __hash__(self) -> int:
+        return hash(("whole", float(self)))
+
+
 class Exclusions(NamedTuple):
     """Pairs to skip: the partners of bead i are `partner[start[i]:start[i + 1]]`."""
 
@@ -61,12 +74,11 @@ def build(
     cutoffs: Sequence[float],
     capacities: Sequence[int],
     excluded: Exclusions | None = None,
-    whole: Sequence[bool] | None = None,
 ) -> tuple[tuple[Rows, ...], Int[np.ndarray, "beads 3"]]:
     """One list per cut-off (ascending) for disjoint frames, and the cell of the lattice each bead is in.
 
     Frame f holds the beads start[f] to start[f + 1]. An excluded pair is left out in its nearest image
-    only; its other images are neighbours like any others. Lists that are `whole` hold it all the same. Pairs
+    only; its other images are neighbours like any others. Lists of `Whole` cut-offs hold it all the same. Pairs
     beyond the capacity of a row are dropped and counted: the list is valid if `needed` is at most the capacity.
     """
     beads = len(positions)
@@ -81,7 +93,7 @@ def build(
     home = np.zeros((beads, 3), np.int32)
     periodic = box is not None
     cells = _plain(box if periodic else np.zeros((len(start) - 1, 3, 3)), np.float64)
-    full = np.zeros(len(reach), np.bool_) if whole is None else np.array(whole, np.bool_)
+    full = np.array([isinstance(c, Whole) for c in cutoffs], np.bool_)
     lists = (reach, room, offsets, counts, out, full)
     barred = (_plain(excluded.start, np.int32), _plain(excluded.partner, np.int32))
     ok = _build(_plain(positions, np.float64), cells, periodic, _plain(start, np.int64), lists, barred, home)
