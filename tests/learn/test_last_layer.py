@@ -84,7 +84,7 @@ def test_the_design_is_what_each_weight_alone_brings():
     for k in range(len(net.outer)):
         alone = eqx.tree_at(lambda n: n.outer, net, jnp.zeros_like(net.outer).at[k].set(1.0))
         known = thermo.derivatives(alone, graph)
-        for part, expected in zip(design, known, strict=True):
+        for part, expected in zip(design[:3], known, strict=True):
             assert np.allclose(part[..., k], expected, rtol=1e-9, atol=1e-10)
     rest, under = thermo.derivatives(view.fixed, graph), thermo.derivatives(Sum((truth(2), WALL)), graph)
     for one, other in zip(rest, under, strict=True):
@@ -116,7 +116,7 @@ def test_the_design_of_real_networks_is_the_slope_of_their_forces(name):
     for k in (0, len(view.coefficients) - 1):
         one = step * np.eye(len(view.coefficients))[k]
         sides = [known(view.coefficients + sign * one) for sign in (1, -1)]
-        for column, high, low in zip(design, *sides, strict=True):
+        for column, high, low in zip(design[:3], *sides, strict=True):
             assert np.abs(column[..., k]).max() > 1e-6
             assert np.allclose(column[..., k], (high - low) / (2 * step), rtol=1e-5, atol=1e-6)
     assert np.allclose(
