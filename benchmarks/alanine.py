@@ -189,7 +189,7 @@ def main() -> None:
     model.add_argument("--epochs", type=int, default=8)
     model.add_argument("--stride", type=int, default=1)
     model.add_argument("--atoms", type=Path, help="learn from this run with V, instead of the free run")
-    model.add_argument("--time", type=float, default=250.0)
+    model.add_argument("--time", type=float, default=150.0)
     model.add_argument("--replicas", type=int, default=48)
     model.add_argument("--samples-of", help="such as local-0: its samples are weighted, instead of new dynamics")
     model.add_argument("--every", type=int, default=4, help="of those samples")
