@@ -41,7 +41,7 @@ def prepare(frames):
     last = np.random.default_rng(0).normal(size=network.readouts.last.weight.shape) / 8
     network = in_precision(eqx.tree_at(lambda n: n.readouts.last.weight, network, jnp.asarray(last)), np.float32)
     one = Frames(frames["positions"][:1], box=box[:1])
-    graph = build(one, topology, (CUTOFF,), skin=SKIN, dtype=np.float32)
+    graph = build(one, topology, network.cutoffs, skin=SKIN, dtype=np.float32)
     said = {
         "weights": sum(leaf.size for leaf in jax.tree.leaves(network) if eqx.is_inexact_array(leaf)),
         "beads": beads,

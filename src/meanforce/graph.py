@@ -94,7 +94,7 @@ class Graph(eqx.Module):
             same = alike or isinstance(neighbours.cutoff, Whole) == isinstance(cutoff, Whole)
             if same and neighbours.cutoff >= cutoff - 1e-12:
                 return neighbours
-        raise ValueError(f"no neighbour list reaches {cutoff} nm; build the graph with this cut-off")
+        raise ValueError(f"no neighbour list reaches {cutoff} nm; build the graph with the cutoffs of the potential")
 
     @property
     def overflow(self) -> Bool[Array, ""]:

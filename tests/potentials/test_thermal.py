@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 
@@ -66,8 +67,6 @@ class _Softplus(Potential):
         return self.head.cutoffs
 
     def energies(self, graph):
-        import jax
-
         return self.unit * jax.nn.softplus(self.head.energies(graph) / self.unit)
 
 

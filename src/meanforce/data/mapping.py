@@ -100,7 +100,7 @@ class Mapping:
         """Frames of beads, mapped while they are read.
 
         forces       'sum' of the atoms of a bead; 'optimal': the linear map of least noise, found from the data; or
-                     'comoving': the sum, with the atoms of a bead turning with the beads bonded to it
+                     'comoving': the sum, with the atoms of a bead turning with the beads bonded to it, if any are
         constraints  of the simulation, where `atoms` does not know them: see `read`
         """
         if len(atoms.topology) != self.atoms:

@@ -64,7 +64,7 @@ def fit(
         wanted = quadratic(start, asked)
         if any(objective.centred for objective in wanted):
             raise ValueError(
-                "fit: EnergyMatching is solved in closed form, for mf.LinearThermal; networks learn from forces alone"
+                "fit: EnergyMatching is solved in closed form, for mf.LinearThermal; no network learns from it yet"
             )
         return gradient.trained(start, wanted, known, training or Training(), blocks=blocks, progress=progress)
     linear = _linear(start)

@@ -21,24 +21,31 @@ from meanforce.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)
-class ForceMatching:
+class _Matching:
+    """What all of them have: labels in a data set, and a weight."""
+
+    data: Dataset
+    weight: float = 1.0
+    centred = False
+
+    def __post_init__(self):
+        if not (np.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"{type(self).__name__}: weight is {self.weight}; it must be a positive number")
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return tuple(State(temperature=float(t)) for t in self.data.temperatures)
+
+
+@dataclass(frozen=True, eq=False)
+class ForceMatching(_Matching):
     """Makes -dA/dR the mean of the instantaneous forces on the beads: multiscale coarse-graining.
 
     `data` holds forces already mapped to beads; frames with statistical weights count by them.
     """
 
-    data: Dataset
-    weight: float = 1.0
     name = "force"
     unit = "kJ/(mol nm)"
-    centred = False
-
-    def __post_init__(self):
-        _require_weight(self)
-
-    @property
-    def states(self) -> tuple[State, ...]:
-        return _states(self.data)
 
     def check(self, potential: Potential) -> None:
         del potential
@@ -58,7 +65,7 @@ class ForceMatching:
 
 
 @dataclass(frozen=True, eq=False)
-class EnergyMatching:
+class EnergyMatching(_Matching):
     """Makes d Phi/d beta = A - T dA/dT the mean potential energy of the atoms at fixed beads.
 
     Energies count up to a constant at each temperature, which is fitted beside the coefficients: that is the gauge of
@@ -66,18 +73,9 @@ class EnergyMatching:
     out.
     """
 
-    data: Dataset
-    weight: float = 1.0
     name = "energy"
     unit = "kJ/mol"
     centred = True
-
-    def __post_init__(self):
-        _require_weight(self)
-
-    @property
-    def states(self) -> tuple[State, ...]:
-        return _states(self.data)
 
     def check(self, potential: Potential) -> None:
         if self.data[0].energy is None:
@@ -105,7 +103,7 @@ class EnergyMatching:
 
 
 @dataclass(frozen=True, eq=False)
-class PressureMatching:
+class PressureMatching(_Matching):
     """Makes -dA/d(ln L) the mean of the instantaneous virials, so that the model has the pressure of the atoms.
 
     The stored virial scales molecules as a whole. A bead model scales every bead: for molecules of several
@@ -113,18 +111,8 @@ class PressureMatching:
     the ideal part.
     """
 
-    data: Dataset
-    weight: float = 1.0
     name = "virial"
     unit = "kJ/mol"
-    centred = False
-
-    def __post_init__(self):
-        _require_weight(self)
-
-    @property
-    def states(self) -> tuple[State, ...]:
-        return _states(self.data)
 
     def check(self, potential: Potential) -> None:
         del potential
@@ -207,12 +195,3 @@ def _nearest(step: Float[np.ndarray, "frames 3"], box: Float[np.ndarray, "frames
 
 def _has_internal(topology: Topology) -> bool:
     return len(np.unique(topology.molecules)) < len(topology)
-
-
-def _states(data: Dataset) -> tuple[State, ...]:
-    return tuple(State(temperature=float(t)) for t in data.temperatures)
-
-
-def _require_weight(objective) -> None:
-    if not (np.isfinite(objective.weight) and objective.weight > 0):
-        raise ValueError(f"{type(objective).__name__}: weight is {objective.weight}; it must be a positive number")
