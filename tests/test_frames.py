@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meanforce.frames import LABELS, Frames
+from meanforce.frames import LABELS, SHAPES, TABLES, Frames
 
 
 @st.composite
@@ -14,20 +14,21 @@ def any_frames(draw, minimum=1):
     particles = draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     labels = draw(st.sets(st.sampled_from(LABELS)))
-    values = {name: rng.normal(size=(n, particles, 3) if name == "forces" else n) for name in labels}
+    shape = lambda name: (n, *(particles if k == "particles" else k for k in SHAPES[name]))
+    values = {name: rng.normal(size=shape(name)) for name in labels}
     box = rng.normal(size=(n, 3, 3)) if draw(st.booleans()) else None
-    parameters = {name: rng.normal(size=n) for name in draw(st.sets(st.sampled_from(["lam", "field"])))}
-    return Frames(rng.normal(size=(n, particles, 3)), box, **values, parameters=parameters)
+    names = st.sets(st.sampled_from(["lam", "field"]))
+    tables = {table: {name: rng.normal(size=n) for name in draw(names)} for table in TABLES}
+    return Frames(rng.normal(size=(n, particles, 3)), box, **values, **tables)
 
 
 def same(a: Frames, b: Frames) -> bool:
-    names = ("positions", "box", *LABELS)
-    pairs = [(getattr(a, n), getattr(b, n)) for n in names] + [
-        (a.parameters.get(k), b.parameters[k]) for k in b.parameters
-    ]
-    return a.parameters.keys() == b.parameters.keys() and all(
-        (x is None) == (y is None) and (x is None or np.array_equal(x, y)) for x, y in pairs
-    )
+    pairs = [(getattr(a, n), getattr(b, n)) for n in ("positions", "box", *LABELS)]
+    for mine, theirs in ((getattr(a, table), getattr(b, table)) for table in TABLES):
+        if mine.keys() != theirs.keys():
+            return False
+        pairs += [(mine[k], theirs[k]) for k in mine]
+    return all((x is None) == (y is None) and (x is None or np.array_equal(x, y)) for x, y in pairs)
 
 
 @settings(max_examples=40, deadline=None)

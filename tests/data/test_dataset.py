@@ -27,11 +27,18 @@ def some_frames(n=50, seed=0, dtype=float, **changes) -> Frames:
         forces=rng.normal(size=(n, BEADS, 3)).astype(dtype),
         energy=rng.normal(size=n),
         virial=rng.normal(size=n),
+        local_energy=rng.normal(size=(n, BEADS)),
+        variate=rng.normal(size=n),
+        variate_slope=rng.normal(size=(n, BEADS, 3)),
+        covariance=rng.normal(size=(n, BEADS, 3)),
+        variance=rng.normal(size=n),
+        third_cumulant=rng.normal(size=(n, BEADS, 3)),
         temperature=np.where(np.arange(n) < n // 2, 300.0, 350.0),
         weights=rng.random(n),
         time=0.5 * np.arange(n),
         trajectory=np.arange(n) // (n // 2),
         parameters={"field": rng.normal(size=n)},
+        slopes={"field": rng.normal(size=n), "charge": rng.normal(size=n)},
     )
     return frames.with_(**changes)
 
@@ -53,7 +60,7 @@ class Streamed:
 
 def assert_same(a: Frames, b: Frames) -> None:
     assert a.labels() == b.labels()
-    assert set(a.parameters) == set(b.parameters)
+    assert set(a.parameters) == set(b.parameters) and set(a.slopes) == set(b.slopes)
     for name in ("positions", "box", *a.labels()):
         left, right = getattr(a, name), getattr(b, name)
         assert (left is None) == (right is None), name
@@ -62,6 +69,8 @@ def assert_same(a: Frames, b: Frames) -> None:
             assert left.dtype == right.dtype
     for name, value in a.parameters.items():
         np.testing.assert_array_equal(value, b.parameters[name])
+    for name, value in a.slopes.items():
+        np.testing.assert_array_equal(value, b.slopes[name])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

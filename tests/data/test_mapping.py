@@ -172,6 +172,17 @@ def test_bonds_angles_and_dihedrals_follow_the_atoms():
     assert stated.bonds.tolist() == [[0, 3]]
 
 
+def test_energies_of_single_atoms_add_up_in_their_beads():
+    atoms = propanol()
+    shares = np.random.default_rng(1).normal(size=(1, 36))
+    frames = next(iter(atoms.batches(1))).with_(energy=shares.sum(axis=1), local_energy=shares)
+    mapping = Mapping.by_cgsmiles(atoms, "{[#A][#B]}.{#A=CC[$],#B=[$]CO}")
+    mapped = next(mapping(Dataset.from_frames(atoms.topology, frames), constraints="none").batches(1))
+    expected = [shares[0, mapping.bead_of == bead].sum() for bead in range(6)]
+    np.testing.assert_allclose(mapped.local_energy, [expected], rtol=1e-12)
+    np.testing.assert_allclose(mapped.local_energy.sum(axis=1), mapped.energy, rtol=1e-12)
+
+
 CGSMILES = "{[#A][#B]}.{#A=CC[$],#B=[$]CO}"
 
 

@@ -6,21 +6,23 @@ import numpy as np
 from jaxtyping import Float
 
 from meanforce.data.errors import DatasetError
-from meanforce.frames import LABELS, Frames
+from meanforce.frames import LABELS, TABLES, Frames
 from meanforce.topology import Topology
 
 
 def arrays(frames: Frames) -> dict[str, np.ndarray]:
-    """The arrays that are present, by name; parameters as 'parameters/<name>'."""
+    """The arrays that are present, by name; parameters as 'parameters/<name>', slopes likewise."""
     named = {name: getattr(frames, name) for name in ("positions", "box", *LABELS)}
-    named.update({f"parameters/{name}": value for name, value in sorted(frames.parameters.items())})
+    for table in TABLES:
+        named.update({f"{table}/{name}": value for name, value in sorted(getattr(frames, table).items())})
     return {name: value for name, value in named.items() if value is not None}
 
 
 def frames_of(named: dict[str, np.ndarray]) -> Frames:
     """The inverse of `arrays`."""
     plain = {name: value for name, value in named.items() if "/" not in name}
-    return Frames(**plain, parameters={n.split("/", 1)[1]: v for n, v in named.items() if "/" in n})
+    tables = {t: {n.split("/", 1)[1]: v for n, v in named.items() if n.startswith(f"{t}/")} for t in TABLES}
+    return Frames(**plain, **tables)
 
 
 def normalised(frames: Frames) -> Frames:
@@ -47,7 +49,7 @@ def check(frames: Frames, topology: Topology, first: int = 0) -> None:
         finite = np.isfinite(value)
         if not finite.all():
             where = np.argwhere(~finite)[0]
-            particle = f", particle {where[1]}" if name in ("positions", "forces") else ""
+            particle = f", particle {where[1]}" if value.ndim > 1 and name != "box" else ""
             raise DatasetError(
                 f"{name} of frame {first + where[0]}{particle} is {value[tuple(where)]}: "
                 f"leave the frame out, or find why the simulation broke there"

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Shaped
 from meanforce.data import splits, storage, writer
 from meanforce.data.checks import arrays, box_array, check, check_same_labels, normalised, per_frame
 from meanforce.data.errors import DamagedDataset, DatasetError, UnfinishedDataset
-from meanforce.frames import LABELS, Frames
+from meanforce.frames import LABELS, SHAPES, TABLES, Frames
 from meanforce.topology import Topology
 
 _COMMIT_SECONDS = 5.0
@@ -138,25 +138,26 @@ class Dataset:
     ) -> Dataset:
         """A data set from arrays in nm, kJ/(mol nm), kJ/mol and K, in memory or (with `path`) in a file.
 
-        `box` is (3,) lengths, (3, 3) vectors or (frames, 3, 3); further labels are those of `Frames`: virial,
-        weights, time, trajectory, and parameters as a dictionary.
+        `box` is (3,) lengths, (3, 3) vectors or (frames, 3, 3); further labels are those of `Frames`, such as virial,
+        weights, time and trajectory, and dictionaries of parameters and slopes.
         """
         positions = np.asarray(positions)
         if positions.ndim != 3 or positions.shape[2] != 3:
             raise DatasetError(f"positions have shape {positions.shape}; (frames, particles, 3) is needed")
-        unknown = sorted(set(labels) - {"virial", "weights", "time", "trajectory", "parameters"})
+        known = [*(name for name in LABELS if name not in ("forces", "energy", "temperature")), *TABLES]
+        unknown = sorted(set(labels) - set(known))
         if unknown:
-            raise DatasetError(f"no label {unknown[0]!r}; there are virial, weights, time, trajectory, parameters")
+            raise DatasetError(f"no label {unknown[0]!r}; there are {', '.join(known)}")
         n = len(positions)
-        parameters = labels.pop("parameters", None) or {}
+        tables = {table: labels.pop(table, None) or {} for table in TABLES}
         frames = Frames(
             positions,
             box=box_array(box, n),
             forces=None if forces is None else np.asarray(forces),
             energy=per_frame(energies, n, "energies"),
             temperature=per_frame(temperature, n, "temperature"),
-            parameters={name: np.asarray(per_frame(value, n, name)) for name, value in parameters.items()},
-            **{name: per_frame(value, n, name) for name, value in labels.items()},
+            **{t: {k: np.asarray(per_frame(v, n, k)) for k, v in named.items()} for t, named in tables.items()},
+            **{k: np.asarray(v) if SHAPES[k] else per_frame(v, n, k) for k, v in labels.items() if v is not None},
         )
         return Dataset.from_frames(topology, frames, path=path)
 
@@ -207,7 +208,7 @@ class Dataset:
             yield self[first : first + size] if order is None else self[order[first : first + size]]
 
     def column(self, name: str) -> Shaped[np.ndarray, "frames ..."] | None:
-        """One label of all frames, or None where it is missing; parameters are 'parameters/<name>'."""
+        """One label of all frames, or None where it is missing; of a table, 'parameters/<name>' or 'slopes/<name>'."""
         if name not in self.reader.names:
             return None
         values = self.reader.column(name)

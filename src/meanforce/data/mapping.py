@@ -269,7 +269,8 @@ class Mapped:
         """Beads in pieces of at most `size` frames; every label but the positions and forces stays what it is.
 
         A virial scales the centres of mass of molecules. It is left out where these cannot be told from the beads:
-        where atoms are in no bead, a bead spans molecules, or stands elsewhere than at its centre of mass.
+        where atoms are in no bead, a bead spans molecules, or stands elsewhere than at its centre of mass. Energies of
+        single atoms add up in their beads; what else belongs to atoms held still says nothing of the beads.
         """
         keeps_virial = shows_centres(self.source.topology, self.mapping)
         for frames in self.source.batches(size):
@@ -281,7 +282,16 @@ class Mapped:
             positions = self.mapping.positions(frames)
             if self.turning is not None:
                 forces = forces + self.turning.forces(positions, frames.box, self.mapping.torques(frames))
-            yield frames.with_(positions=positions, forces=forces, virial=frames.virial if keeps_virial else None)
+            yield frames.with_(
+                positions=positions, forces=forces, virial=frames.virial if keeps_virial else None,
+                local_energy=None if frames.local_energy is None else self._of_beads(frames.local_energy),
+                variate=None, variate_slope=None, covariance=None, variance=None, third_cumulant=None,
+            )  # fmt: skip
+
+    def _of_beads(self, energies: Float[np.ndarray, "frames atoms"]) -> Float[np.ndarray, "frames beads"]:
+        inside = self.mapping.bead_of >= 0
+        beads = self.mapping.bead_of[inside]
+        return np.stack([np.bincount(beads, row[inside], len(self.topology)) for row in energies])
 
 
 def whole_molecules(topology: Topology, bead_of: Int[np.ndarray, "atoms"]) -> bool:

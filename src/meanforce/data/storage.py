@@ -40,11 +40,17 @@ PLACES = {
     "forces": ("particles/beads/force", "kJ mol-1 nm-1"),
     "energy": ("observables/potential_energy", "kJ mol-1"),
     "virial": ("observables/virial", "kJ mol-1"),
+    "local_energy": ("particles/beads/local_energy", "kJ mol-1"),
+    "variate": ("observables/variate", "kJ mol-1"),
+    "variate_slope": ("particles/beads/variate_slope", "kJ mol-1 nm-1"),
+    "covariance": ("particles/beads/covariance", "kJ+2 mol-2 nm-1"),
+    "variance": ("observables/variance", "kJ+2 mol-2"),
+    "third_cumulant": ("particles/beads/third_cumulant", "kJ+3 mol-3 nm-1"),
     "temperature": ("observables/temperature", "K"),
     "weights": ("observables/weights", ""),
     "trajectory": ("observables/trajectory", ""),
 }
-_PARAMETERS = "observables/parameters"
+_OBSERVABLES, _PARAMETERS = "observables", "observables/parameters"
 _TIME = "particles/beads/position/time"
 
 
@@ -281,7 +287,7 @@ def _allocate(file, first: Frames, topology: Topology, count: int, compress: boo
 
 
 def _place(name: str) -> tuple[str, str]:
-    place, unit = PLACES.get(name, (f"{_PARAMETERS}/{name.partition('/')[2]}", ""))
+    place, unit = PLACES.get(name, (f"{_OBSERVABLES}/{name}", ""))  # tables: parameters/<name>, slopes/<name>
     return place + _SUFFIX_VALUE, unit
 
 
