@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -101,9 +102,10 @@ class Frames:
             if not -len(self) <= selection < len(self):
                 raise IndexError(f"frame {selection} of {len(self)}")
             selection = slice(selection, selection + 1 or None)
-        pick = {name: getattr(self, name) for name in _ARRAYS}
+        pick: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         pick = {name: None if value is None else value[selection] for name, value in pick.items()}
-        return Frames(**pick, **{t: {k: v[selection] for k, v in getattr(self, t).items()} for t in TABLES})
+        pick |= {t: {k: v[selection] for k, v in getattr(self, t).items()} for t in TABLES}
+        return Frames(**pick)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
@@ -126,7 +128,7 @@ class Frames:
                 raise ValueError(f"{part.particles} particles cannot be joined to {first.particles}")
             if _all_labels(part) != _all_labels(first):
                 raise ValueError(f"frames with {_all_labels(first)} cannot be joined to {_all_labels(part)}")
-        joined: dict = {
+        joined: dict[str, Any] = {
             name: None if getattr(first, name) is None else np.concatenate([getattr(p, name) for p in parts])
             for name in _ARRAYS
         }

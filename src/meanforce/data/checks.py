@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
@@ -20,9 +22,9 @@ def arrays(frames: Frames) -> dict[str, np.ndarray]:
 
 def frames_of(named: dict[str, np.ndarray]) -> Frames:
     """The inverse of `arrays`."""
-    plain = {name: value for name, value in named.items() if "/" not in name}
-    tables = {t: {n.split("/", 1)[1]: v for n, v in named.items() if n.startswith(f"{t}/")} for t in TABLES}
-    return Frames(**plain, **tables)
+    found: dict[str, Any] = {name: value for name, value in named.items() if "/" not in name}
+    found |= {t: {n.split("/", 1)[1]: v for n, v in named.items() if n.startswith(f"{t}/")} for t in TABLES}
+    return Frames(**found)
 
 
 def normalised(frames: Frames) -> Frames:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -149,15 +149,17 @@ class Dataset:
         if unknown:
             raise DatasetError(f"no label {unknown[0]!r}; there are {', '.join(known)}")
         n = len(positions)
-        tables = {table: labels.pop(table, None) or {} for table in TABLES}
+        more: dict[str, Any] = {
+            table: {k: per_frame(v, n, k) for k, v in (labels.pop(table, None) or {}).items()} for table in TABLES
+        }
+        more |= {k: np.asarray(v) if SHAPES[k] else per_frame(v, n, k) for k, v in labels.items() if v is not None}
         frames = Frames(
             positions,
             box=box_array(box, n),
             forces=None if forces is None else np.asarray(forces),
             energy=per_frame(energies, n, "energies"),
             temperature=per_frame(temperature, n, "temperature"),
-            **{t: {k: np.asarray(per_frame(v, n, k)) for k, v in named.items()} for t, named in tables.items()},
-            **{k: np.asarray(v) if SHAPES[k] else per_frame(v, n, k) for k, v in labels.items() if v is not None},
+            **more,
         )
         return Dataset.from_frames(topology, frames, path=path)
 
