@@ -132,8 +132,9 @@ class Frames:
             name: None if getattr(first, name) is None else np.concatenate([getattr(p, name) for p in parts])
             for name in _ARRAYS
         }
-        tables = {t: {k: np.concatenate([getattr(p, t)[k] for p in parts]) for k in getattr(first, t)} for t in TABLES}
-        return Frames(**joined, **tables)
+        join = lambda table, k: np.concatenate([getattr(p, table)[k] for p in parts])
+        joined |= {table: {k: join(table, k) for k in getattr(first, table)} for table in TABLES}
+        return Frames(**joined)
 
 
 _ARRAYS = tuple(f.name for f in fields(Frames) if f.name not in TABLES)
