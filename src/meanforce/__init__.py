@@ -12,11 +12,18 @@ from meanforce.dynamics.settings import Settings, SimulationStopped
 from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
+from meanforce.learn.crossfit import cross_fit
 from meanforce.learn.fit import fit
 from meanforce.learn.lastlayer import last_layer
 from meanforce.learn.priors import priors, wall
 from meanforce.learn.training import Training
 from meanforce.model import Model
+from meanforce.objectives.cumulants import (
+    ResponseMatching,
+    SecondResponseMatching,
+    SlopeMatching,
+    VarianceMatching,
+)
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
@@ -47,14 +54,19 @@ __all__ = [
     "NoseHoover",
     "PressureMatching",
     "Rescaling",
+    "ResponseMatching",
+    "SecondResponseMatching",
     "Settings",
     "SimulationStopped",
+    "SlopeMatching",
     "SplinePotential",
     "State",
     "Sum",
     "Thermal",
     "Topology",
     "Training",
+    "VarianceMatching",
+    "cross_fit",
     "fit",
     "inspect",
     "last_layer",

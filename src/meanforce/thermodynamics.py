@@ -68,7 +68,7 @@ def force(model: HasPotential, R, box=None, *, temperature, parameters=None) -> 
 
 def energy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
     """E(R) = d Phi/d beta = A - T dA/dT in kJ/mol: the mean atomistic energy at fixed beads."""
-    return _evaluate(mean_energy, model, R, box, temperature, parameters)
+    return _evaluate(_energy, model, R, box, temperature, parameters)
 
 
 def entropy(model: HasPotential, R, box=None, *, temperature, parameters=None) -> PerFrame:
@@ -183,13 +183,6 @@ def derivatives(potential: Potential, graph: Graph) -> Derivatives:
     return Derivatives(values, -by_positions, -by_strain)
 
 
-def mean_energy(potential: Potential, graph: Graph) -> Float[Array, "frames"]:
-    """A - T dA/dT of each frame; a pure function, as `derivatives`."""
-    kelvin = _kelvin(graph)
-    values, slope = jax.jvp(_at(potential, graph), (kelvin,), (jnp.ones_like(kelvin),))
-    return values - kelvin * slope
-
-
 def graphs(
     batches: Iterable[Frames], topology: Topology, cutoffs: Sequence[float]
 ) -> Iterator[tuple[Frames, Graph, int]]:
@@ -244,6 +237,12 @@ def _slope(function: Callable[[Array], Any], order: int = 1) -> Callable[[Array]
 
 def _slope_of(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
     return lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+
+
+def _energy(potential: Potential, graph: Graph) -> Array:
+    kelvin = _kelvin(graph)
+    values, slope = jax.jvp(_at(potential, graph), (kelvin,), (jnp.ones_like(kelvin),))
+    return values - kelvin * slope
 
 
 def _entropy(potential: Potential, graph: Graph) -> Array:

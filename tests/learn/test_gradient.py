@@ -13,11 +13,11 @@ import meanforce.thermodynamics as thermo
 from meanforce.data.dataset import Dataset
 from meanforce.graph import build
 from meanforce.learn import Outcome, Training, batches, fit, gradient, steps, trainable
-from meanforce.learn.linear import as_design
 from meanforce.model import Model
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.splines import PairSpline
 from meanforce.potentials.sums import Sum
+from meanforce.thermodynamics import derivatives
 from meanforce.topology import Topology
 
 SHORT = Training(epochs=2, batch=4, learning_rate=1e-2)
@@ -28,7 +28,7 @@ def rms(history, of="held_out"):
 
 
 def force_of(potential, data):
-    return np.asarray(as_design(potential, build(data[:], data.topology, potential.cutoffs)).forces)[..., 0].reshape(-1)
+    return np.asarray(derivatives(potential, build(data[:], data.topology, potential.cutoffs)).forces).reshape(-1)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -63,7 +63,7 @@ def test_the_gradient_of_a_mixed_objective_is_the_analytic_one():
     variances = np.array([30.0, 700.0])
     scale = steps.Scale.of(task.groups, task.sample.labels)
     drawn = next(batches.training_batches(task.groups, task.layout, task.sample.rooms, training, 0))
-    errors = partial(steps._errors, task.programs.unravel, divided.rest, tuple(type(o).rows for o in objectives))
+    errors = partial(steps._errors, task.programs.unravel, divided.rest, objectives)
     take = steps._divided(steps._gradient(errors), training, task.layout.mesh, steps._ALL)
     slope, _, squares, count = jax.jit(take)(
         task.learned, divided.fixed, drawn.batch, scale.share / variances / training.batch

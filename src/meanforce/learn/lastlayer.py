@@ -121,7 +121,8 @@ class LastLayer(LinearPotential):
         own = _flat(_weights(self.about))
         _, change = jax.linearize(lambda weights: derivatives(_with_weights(self.about, weights), graph), own)
         columns = jax.lax.map(change, jnp.eye(len(own), dtype=own.dtype), batch_size=_COLUMNS)
-        return Design(*(jnp.moveaxis(part, 0, -1) for part in columns))
+        energy, forces, virial = (jnp.moveaxis(part, 0, -1) for part in columns)
+        return Design(energy, forces, virial)
 
     def with_coefficients(self, coefficients: Float[Array | np.ndarray, "k"]) -> LastLayer:
         return LastLayer(self.about, jnp.asarray(coefficients))

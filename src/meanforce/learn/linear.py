@@ -10,7 +10,6 @@ from functools import reduce
 from itertools import pairwise
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -18,11 +17,13 @@ from jaxtyping import Array, Float, Int
 from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 from meanforce.graph import Graph
+from meanforce.learn.gauge import Gauge
 from meanforce.learn.regression import Normal
+from meanforce.learn.rows import asked, column_of, design_of
 from meanforce.numerics import precision  # noqa: F401  (double precision is on)
 from meanforce.objectives.base import Equations, Quadratic
-from meanforce.potentials.base import Design, LinearPotential, Potential
-from meanforce.thermodynamics import derivatives, frames_per_batch, graphs, mean_energy
+from meanforce.potentials.base import Design, LinearPotential
+from meanforce.thermodynamics import frames_per_batch, graphs
 
 #: Bytes of one batch of the design of forces; a few times as much is alive at once.
 DESIGN_BYTES = 64 * 2**20
@@ -54,6 +55,7 @@ def normal_equations(
         normals, of_energy, edges = _accumulate(potential, data, members, (blocks, beads), share)
         for member, blocked in zip(members, normals, strict=True):
             _refuse_not_finite(blocked, member, edges)
+            _refuse_constant(blocked, member)
             found[id(member)] = Normal(blocked, member.weight)
         energy += _covariance(of_energy)
     return [found[id(objective)] for objective in objectives], energy
@@ -83,23 +85,19 @@ def _accumulate(
     edges, batch = _lengths(data, size, *lengths)
     weights = frame_weights(data)
     order = np.concatenate(data.runs())
-    wanted = tuple((type(objective).rows, objective.centred) for objective in objectives)
-    kelvin = np.asarray(data.temperatures)
-    sums = [_nothing(size + objective.centred * len(kelvin), len(edges) - 1) for objective in objectives]
-    zeros = [np.full(len(kelvin), np.nan) for _ in objectives]
+    wanted = tuple(objective.rows for objective in objectives)
+    derived = asked(objectives)
+    gauges = [Gauge.of(objective) for objective in objectives]
+    sums = [_nothing(size + gauge.unknowns, len(edges) - 1) for gauge in gauges]
     of_energy: Equations | None = None
     inside: list[Equations] = []  # sums of the block under way: they stay on the device, and nothing waits for it
     block = done = 0
     for frames, graph, count in graphs(_batches(data, order, edges, batch), data.topology, potential.cutoffs):
         chosen = order[done : done + count]
-        labels = tuple(
-            _from_zero(o.labels(frames, data.topology), frames, kelvin, zero)
-            if o.centred
-            else o.labels(frames, data.topology)
-            for o, zero in zip(objectives, zeros, strict=True)
-        )
-        padded = _padded(labels, count, graph.frames)
-        *new, energy = _equations(potential, wanted, kelvin, graph, padded, _fill(weights[chosen], graph.frames))
+        labels = _padded(tuple(gauge.labels(frames, chosen) for gauge in gauges), count, graph.frames)
+        beside = _padded(tuple(gauge.columns(frames, chosen) for gauge in gauges), count, graph.frames)
+        weighted = _fill(weights[chosen], graph.frames)
+        *new, energy = _equations(potential, wanted, derived, graph, labels, beside, weighted)
         number = int(np.searchsorted(edges, done, side="right")) - 1
         if number != block:
             _enter(sums, inside, block)
@@ -116,34 +114,24 @@ def _accumulate(
     return sums, of_energy, edges
 
 
-def _from_zero(
-    labels: Float[np.ndarray, "frames"],
-    frames: Frames,
-    kelvin: Float[np.ndarray, "temperatures"],
-    zero: Float[np.ndarray, "temperatures"],
-) -> Float[np.ndarray, "frames"]:
-    """Labels less the first of their temperature, kept in `zero`: energies of 1e5 kJ/mol would drown their scatter."""
-    place = np.abs(np.asarray(frames.temperature)[:, None] - kelvin).argmin(axis=1)
-    found, first = np.unique(place, return_index=True)
-    zero[found] = np.where(np.isnan(zero[found]), labels[first], zero[found])
-    return labels - zero[place]
-
-
 def _centred(sums: Equations, size: int) -> Equations:
-    """The equations with the constants of all temperatures, which are the last coefficients, solved for.
+    """The equations with their last unknowns, the constants and shares of variates, solved for.
 
-    Rows and labels lose their means over all frames of a temperature, so that what is left adds up over blocks.
+    They are fitted over all frames, so that what is left adds up over blocks.
     """
     gram, moment = sums.gram.sum(axis=0), sums.moment.sum(axis=0)
-    frames = np.diag(gram)[size:]
-    rows = np.concatenate([np.eye(size), -gram[size:, :size] / np.maximum(frames, 1e-300)[:, None]])
-    labels = np.concatenate([np.zeros(size), moment[size:] / np.maximum(frames, 1e-300)])
+    scale = 1 / np.sqrt(np.maximum(np.diag(gram)[size:], 1e-300))
+    inverse = np.linalg.pinv(gram[size:, size:] * scale * scale[:, None], rcond=1e-12, hermitian=True)
+    unknowns = np.linalg.matrix_rank(inverse, hermitian=True)
+    inverse *= scale * scale[:, None]
+    rows = np.concatenate([np.eye(size), -inverse @ gram[size:, :size]])
+    labels = np.concatenate([np.zeros(size), inverse @ moment[size:]])
     left = sums.moment - sums.gram @ labels
     return Equations(
         rows.T @ sums.gram @ rows,
         left @ rows,
         np.maximum(sums.square - (sums.moment + left) @ labels, 0.0),
-        sums.count * (1 - np.count_nonzero(frames) / max(frames.sum(), 1.0)),
+        sums.count * (1 - unknowns / max(sums.count.sum(), 1.0)),
     )
 
 
@@ -195,9 +183,9 @@ def frame_weights(data: Dataset) -> Float[np.ndarray, "frames"]:
     return np.asarray(weights, float) / np.mean(weights)
 
 
-def _padded(labels: tuple[np.ndarray, ...], count: int, frames: int) -> tuple[np.ndarray, ...]:
+def _padded(arrays: tuple[np.ndarray, ...], count: int, frames: int) -> tuple[np.ndarray, ...]:
     """Zeros for the frames that only fill up the batch."""
-    return tuple(np.concatenate([y, np.zeros(len(y) // count * (frames - count))]) for y in labels)
+    return tuple(np.concatenate([y, np.zeros((len(y) // count * (frames - count), *y.shape[1:]))]) for y in arrays)
 
 
 def _fill(weights: np.ndarray, frames: int) -> np.ndarray:
@@ -207,23 +195,23 @@ def _fill(weights: np.ndarray, frames: int) -> np.ndarray:
 @eqx.filter_jit
 def _equations(
     potential: LinearPotential,
-    wanted: tuple[tuple[Callable[[Design], Array], bool], ...],
-    kelvin: Float[Array | np.ndarray, "temperatures"],
+    wanted: tuple[Callable[[Design], Array], ...],
+    derived: tuple[int, tuple[str, ...]],
     graph: Graph,
     labels: tuple[Float[Array | np.ndarray, "_"], ...],
+    beside: tuple[Float[Array | np.ndarray, "frames _"], ...],
     weights: Float[Array | np.ndarray, "frames"],
 ) -> tuple[Equations, ...]:
-    heat = any(centred for _, centred in wanted)
-    design = _with_mean_energy(potential, graph) if heat else potential.design(graph)
-    fixed = None if potential.fixed is None else as_design(potential.fixed, graph, heat=heat)
+    design = design_of(potential, graph, *derived)
+    fixed = None if potential.fixed is None else column_of(potential.fixed, graph, *derived)
     found = []
-    for (read, centred), values in zip(wanted, labels, strict=True):
+    for read, values, unknowns in zip(wanted, labels, beside, strict=True):
         matrix = read(design)
         left = values if fixed is None else values - read(fixed)[:, 0]
         seen = jnp.any(matrix != 0, axis=1)  # what no coefficient can touch tells nothing, not even noise
         each = jnp.repeat(weights, len(left) // graph.frames) * seen
-        if centred:
-            matrix = jnp.concatenate([matrix, _at_temperature(graph, kelvin)], axis=1)
+        if unknowns.shape[1]:
+            matrix = jnp.concatenate([matrix, unknowns], axis=1)
         heavy = matrix * each[:, None]
         found.append(Equations(matrix.T @ heavy, heavy.T @ left, jnp.sum(each * left**2), jnp.sum(each)))
     functions = potential.functions(design)
@@ -233,32 +221,6 @@ def _equations(
     return tuple(found)
 
 
-def _with_mean_energy(potential: LinearPotential, graph: Graph) -> Design:
-    """The design with rows of A - T dA/dT."""
-
-    def at(kelvin):
-        return potential.design(eqx.tree_at(lambda g: g.temperature, graph, kelvin))
-
-    kelvin = jnp.asarray(graph.temperature)
-    design, slope = jax.jvp(at, (kelvin,), (jnp.ones_like(kelvin),))
-    return design._replace(mean_energy=design.energy - kelvin[:, None] * slope.energy)
-
-
-def _at_temperature(
-    graph: Graph, kelvin: Float[Array | np.ndarray, "temperatures"]
-) -> Float[Array, "frames temperatures"]:
-    """One in the column of the temperature of each frame."""
-    nearest = jnp.argmin(jnp.abs(jnp.asarray(graph.temperature)[:, None] - kelvin), axis=1)
-    return jax.nn.one_hot(nearest, len(kelvin), dtype=graph.positions.dtype)
-
-
-def as_design(potential: Potential, graph: Graph, *, heat: bool = False) -> Design:
-    """A potential that is not fitted as a design of one column."""
-    known = derivatives(potential, graph)
-    mean = mean_energy(potential, graph)[:, None] if heat else None
-    return Design(known.energy[:, None], known.forces[:, :, None], known.virial[:, None], mean)
-
-
 def _refuse_not_finite(equations: Equations, objective: Quadratic, edges: np.ndarray) -> None:
     bad = ~reduce(np.logical_and, (np.isfinite(f).reshape(len(f), -1).all(axis=1) for f in equations))
     if bad.any():
@@ -266,4 +228,12 @@ def _refuse_not_finite(equations: Equations, objective: Quadratic, edges: np.nda
         raise ValueError(
             f"the equations of the {objective.name} labels are not finite in frames {first} to {last - 1}: "
             "two beads may lie on one another there; look at the data with mf.inspect"
+        )
+
+
+def _refuse_constant(equations: Equations, objective: Quadratic) -> None:
+    if objective.centred and not np.any(equations.square > 0):
+        raise ValueError(
+            f"{type(objective).__name__}: the {objective.name} labels are the same in all frames of a state, and count "
+            "up to a constant: there is nothing to learn from them; leave this objective out"
         )

@@ -21,9 +21,10 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from meanforce.learn.batches import AXIS, Batch, Group
-from meanforce.learn.linear import as_design
+from meanforce.learn.rows import asked, column_of
 from meanforce.learn.trainable import Parts
 from meanforce.learn.training import Training
+from meanforce.objectives.base import Quadratic
 
 _ALL, _DIVIDED = PartitionSpec(), PartitionSpec(AXIS)
 
@@ -93,7 +94,7 @@ def programs(
     optimiser = optax.chain(*clip, optax.scale_by_adam(), optax.scale_by_learning_rate(rate))
     unravel, train, judge = ravel_pytree(parts.learned)[1], [], []
     for group in groups:
-        errors = partial(_errors, unravel, parts.rest, tuple(type(o).rows for o in group.objectives))
+        errors = partial(_errors, unravel, parts.rest, group.objectives)
         share = scale.share[list(group.numbers)] / training.batch
         gradient = _divided(_gradient(errors), training, mesh, out=_ALL)
         train.append(jax.jit(partial(_advance, gradient, optimiser, training, np.array(group.numbers), share)))
@@ -121,13 +122,13 @@ def cleared(state: State) -> State:
 
 
 def _errors(
-    unravel: Callable[[Array], Any], rest: Any, rows: Sequence[Callable], learned: Array, fixed: Any, batch: Batch
+    unravel: Callable[[Array], Any], rest: Any, wanted: Sequence[Quadratic], learned: Array, fixed: Any, batch: Batch
 ) -> list[Array]:
     """The mean square of the residuals of each frame, in double precision, for every objective."""
-    design = as_design(eqx.combine(unravel(learned), fixed, rest), batch.graph)
+    design = column_of(eqx.combine(unravel(learned), fixed, rest), batch.graph, *asked(wanted))
     found = []
-    for read, wanted in zip(rows, batch.labels, strict=True):
-        residual = read(design)[:, 0].reshape(wanted.shape) - wanted
+    for objective, labels in zip(wanted, batch.labels, strict=True):
+        residual = objective.rows(design)[:, 0].reshape(labels.shape) - labels
         found.append(jnp.mean(residual.astype(jnp.float64) ** 2, axis=1))
     return found
 

@@ -52,10 +52,16 @@ class Objective(Protocol):
 class Quadratic(Objective, Protocol):
     """Least squares in the coefficients of a linear potential: opens the closed form.
 
-    `centred` labels are known up to a constant at each temperature: it is fitted beside the coefficients.
+    `order` is that of the derivatives in temperature that its rows read, `parameters` are those they are taken in.
+    `centred` labels are known up to a constant at each temperature: it is fitted beside the coefficients, and so is the
+    share of each of `variates`, columns whose mean at fixed beads is zero.
     """
 
+    order: int
     centred: bool
+
+    @property
+    def parameters(self) -> tuple[str, ...]: ...
 
     @property
     def data(self) -> Dataset: ...
@@ -68,7 +74,13 @@ class Quadratic(Objective, Protocol):
 
     @staticmethod
     def rows(design: Design) -> Float[Array, "labels k"]:
-        """The derivative of every label by every coefficient; jitted by the fit, once for all frames."""
+        """The derivative of every label by every coefficient; jitted by the fit, once for all frames.
+
+        A function of the module, or one that is kept for each name of a parameter: the fit compiles once for each.
+        """
 
     def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
         """The labels in the order of `rows`: as many for each frame."""
+
+    def variates(self, frames: Frames) -> Float[np.ndarray, "frames m"]:
+        """Of centred labels: columns that take noise from them."""

@@ -21,11 +21,12 @@ from meanforce.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)
-class _Matching:
+class Matching:
     """What all of them have: labels in a data set, and a weight."""
 
     data: Dataset
     weight: float = 1.0
+    order = 0
     centred = False
 
     def __post_init__(self):
@@ -36,9 +37,16 @@ class _Matching:
     def states(self) -> tuple[State, ...]:
         return tuple(State(temperature=float(t)) for t in self.data.temperatures)
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return ()
+
+    def variates(self, frames: Frames) -> Float[np.ndarray, "frames m"]:
+        return np.zeros((len(frames), 0))
+
 
 @dataclass(frozen=True, eq=False)
-class ForceMatching(_Matching):
+class ForceMatching(Matching):
     """Makes -dA/dR the mean of the instantaneous forces on the beads: multiscale coarse-graining.
 
     `data` holds forces already mapped to beads; frames with statistical weights count by them.
@@ -65,16 +73,17 @@ class ForceMatching(_Matching):
 
 
 @dataclass(frozen=True, eq=False)
-class EnergyMatching(_Matching):
+class EnergyMatching(Matching):
     """Makes d Phi/d beta = A - T dA/dT the mean potential energy of the atoms at fixed beads.
 
     Energies count up to a constant at each temperature, which is fitted beside the coefficients: that is the gauge of
     Phi, and no zero of energy has to be agreed on. `data` holds the potential energy of all atoms, kinetic energy left
-    out.
+    out. A control variate in the data (`variate`) takes noise from the energies, as much of it as serves best.
     """
 
     name = "energy"
     unit = "kJ/mol"
+    order = 1
     centred = True
 
     def check(self, potential: Potential) -> None:
@@ -83,27 +92,23 @@ class EnergyMatching(_Matching):
                 "EnergyMatching: the data hold no energies; read them with mf.read(..., energies='ener.edr'), or give "
                 "energies= when the data set is made"
             )
-        if self.data[0].temperature is None:
-            raise ValueError("EnergyMatching: the data have no temperature; give temperature= when the set is made")
-        if not holds(potential, (Thermal, LinearThermal)):
-            raise ValueError(
-                "EnergyMatching: the energy of the atoms says how A changes with temperature, and this potential does "
-                "not change; use mf.LinearThermal.of(potential, reference=...)"
-            )
+        needs_temperature(self, potential)
 
     @staticmethod
     def rows(design: Design) -> Float[Array, "labels k"]:
-        if design.mean_energy is None:
-            raise ValueError("EnergyMatching needs a design with rows of the mean energy")
         return design.mean_energy
 
     def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
         del topology
         return np.asarray(frames.energy, float)
 
+    def variates(self, frames: Frames) -> Float[np.ndarray, "frames m"]:
+        none = np.zeros((len(frames), 0))
+        return none if frames.variate is None else np.asarray(frames.variate, float)[:, None]
+
 
 @dataclass(frozen=True, eq=False)
-class PressureMatching(_Matching):
+class PressureMatching(Matching):
     """Makes -dA/d(ln L) the mean of the instantaneous virials, so that the model has the pressure of the atoms.
 
     The stored virial scales molecules as a whole. A bead model scales every bead: for molecules of several
@@ -140,6 +145,18 @@ class PressureMatching(_Matching):
             inner = inner_positions(frames, topology)
             virial = virial + np.sum(inner * np.asarray(frames.forces, float), axis=(1, 2))
         return virial
+
+
+def needs_temperature(objective: Matching, potential: Potential) -> None:
+    """What says how A changes with temperature is lost on a potential that does not change, and on data without one."""
+    name = type(objective).__name__
+    if objective.data[0].temperature is None:
+        raise ValueError(f"{name}: the data have no temperature; give temperature= when the set is made")
+    if not holds(potential, (Thermal, LinearThermal)):
+        raise ValueError(
+            f"{name}: these labels say how A changes with temperature, and this potential does not change; use "
+            "mf.LinearThermal.of(potential, reference=...), or mf.Thermal for networks"
+        )
 
 
 def inner_positions(frames: Frames, topology: Topology) -> Float[np.ndarray, "frames beads 3"]:

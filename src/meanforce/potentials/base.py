@@ -1,15 +1,18 @@
 """What a potential is: a pytree that turns a graph into free energies in kJ/mol."""
 
 import abc
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 import meanforce.numerics.precision  # noqa: F401
 from meanforce.graph import Graph, frame_sum
+from meanforce.units import KB
 
 
 class Potential(eqx.Module):
@@ -48,14 +51,50 @@ class NetworkPotential(Potential):
 class Design(NamedTuple):
     """Rows of a linear model: each basis function with its derivatives, for every label at once.
 
-    With coefficients c the model's free energy is `energy @ c`, its forces `forces @ c`, its virial -dA/d(ln L)
-    `virial @ c`, and the mean energy of the atoms A - T dA/dT `mean_energy @ c`, where it was asked for.
+    With coefficients c the model's free energy is `energy @ c`, its forces `forces @ c` and its virial -dA/d(ln L)
+    `virial @ c`. Where derivatives in temperature were asked for, `slope` holds the same rows of dA/dT, with a slope of
+    their own for the second, and the quantities of the atoms at fixed beads are combinations of them.
     """
 
     energy: Float[Array, "frames k"]
     forces: Float[Array, "beads 3 k"]
     virial: Float[Array, "frames k"]
-    mean_energy: Float[Array, "frames k"] | None = None
+    temperature: Float[Array, "frames"] | None = None  # K
+    slope: Any = None  # a Design, per K
+    by_parameter: Mapping[str, Float[Array, "frames k"]] | None = None  # dA/d lambda
+
+    @property
+    def mean_energy(self) -> Float[Array, "frames k"]:
+        """A - T dA/dT."""
+        kelvin, slope = self._slope()
+        return self.energy - kelvin[:, None] * slope.energy
+
+    @property
+    def covariance(self) -> Float[Array, "beads 3 k"]:
+        """Cov(f, U) = kT^2 dF/dT."""
+        kelvin, slope = self._slope()
+        return KB * self._of_beads(kelvin**2) * slope.forces
+
+    @property
+    def variance(self) -> Float[Array, "frames k"]:
+        """Var(U) = -kT^3 d2A/dT2."""
+        kelvin, slope = self._slope()
+        return -KB * kelvin[:, None] ** 3 * slope._slope()[1].energy
+
+    @property
+    def third_cumulant(self) -> Float[Array, "beads 3 k"]:
+        """kappa(f, U, U) = d2F/d beta2 = k^2 T^4 d2F/dT2 + 2 k^2 T^3 dF/dT."""
+        kelvin, slope = self._slope()
+        second = slope._slope()[1].forces
+        return KB**2 * (self._of_beads(kelvin**4) * second + 2 * self._of_beads(kelvin**3) * slope.forces)
+
+    def _slope(self) -> tuple[Float[Array, "frames"], "Design"]:
+        if self.temperature is None or self.slope is None:
+            raise ValueError("this design was made without derivatives in temperature")
+        return self.temperature, self.slope
+
+    def _of_beads(self, values: Float[Array, "frames"]) -> Float[Array, "beads 1 1"]:
+        return jnp.repeat(values, self.forces.shape[0] // values.shape[0])[:, None, None]
 
 
 class Penalty(NamedTuple):

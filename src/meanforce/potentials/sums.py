@@ -72,7 +72,8 @@ class LinearSum(LinearPotential):
 
     def design(self, graph: Graph) -> Design:
         parts = [term.design(graph)[:3] for term in self.terms]
-        return Design(*(jnp.concatenate(rows, -1) for rows in zip(*parts, strict=True)))
+        energy, forces, virial = (jnp.concatenate(rows, -1) for rows in zip(*parts, strict=True))
+        return Design(energy, forces, virial)
 
     def functions(self, design: Design) -> Float[Array, "heads frames k"]:
         parts = [term.functions(_part(design, run)) for term, run in zip(self.terms, self._runs(), strict=True)]

@@ -59,10 +59,6 @@ class ModulatedBath(ExactBead):
     def covariance(self, r, temperature):
         return -0.5 * (KB * temperature) ** 2 * self.dimensions * self._slope(r)
 
-    def third_cumulant(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
-        """kappa_R(f, U, U)."""
-        return -((KB * temperature) ** 3) * self.dimensions * self._slope(r)
-
     def force_variance(self, r, temperature):
         return 0.5 * self.dimensions * (KB * temperature * self._slope(r)) ** 2
 
@@ -109,8 +105,7 @@ class TwoStateBath(ExactBead):
         p = self.excited(r, temperature)
         return -self.gap.deriv()(r) * self.gap(r) * p * (1 - p)
 
-    def third_cumulant(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
-        """kappa_R(f, U, U)."""
+    def third_cumulant(self, r, temperature):
         p = self.excited(r, temperature)
         return -self.gap.deriv()(r) * self.gap(r) ** 2 * p * (1 - p) * (1 - 2 * p)
 

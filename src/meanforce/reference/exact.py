@@ -72,6 +72,10 @@ class ExactBead(abc.ABC):
         """S = (E - A) / T in kJ/(mol K)."""
         return (self.energy(r, temperature) - self.free_energy(r, temperature)) / temperature
 
+    def third_cumulant(self, r: Float[np.ndarray, "*n"], temperature: float) -> Float[np.ndarray, "*n"]:
+        """d2F/d beta2, kappa_R(f, U, U) under a linear map: here of a force that is linear in temperature."""
+        return 2 * (KB * temperature) ** 3 / KB * self.response_force(r, temperature)
+
     def sample(self, n: int, temperature: float, seed: int) -> Frames:
         """Independent canonical frames with instantaneous force and energy labels."""
         rng = np.random.default_rng(seed)
@@ -79,17 +83,28 @@ class ExactBead(abc.ABC):
         return line_frames(r, self.labels(r, temperature, rng), temperature)
 
     def noiseless(self, r: Float[np.ndarray, "n"], temperature: float) -> Frames:
-        """Frames at given positions that carry the exact mean force and mean energy as labels."""
-        labels = Labels(self.force(r, temperature), self.energy(r, temperature))
-        return line_frames(np.asarray(r, float), labels, temperature)
+        """Frames at given positions that carry exact labels: mean force and energy, and the cumulants beside them.
+
+        The covariance is kT^2 dF/dT, which under a map that is not linear holds the part k T^2 k <D> of the map.
+        """
+        r, kt = np.asarray(r, float), KB * temperature
+        frames = line_frames(r, Labels(self.force(r, temperature), self.energy(r, temperature)), temperature)
+        return frames.with_(
+            covariance=_along(kt * temperature * self.response_force(r, temperature)),
+            variance=self.variance(r, temperature),
+            third_cumulant=_along(self.third_cumulant(r, temperature)),
+        )
+
+
+def _along(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n 1 3"]:
+    return np.stack([values, np.zeros_like(values), np.zeros_like(values)], axis=-1)[:, None]
 
 
 def line_frames(r: Float[np.ndarray, "n"], labels: Labels, temperature: float) -> Frames:
     """One bead along x; y and z are zero."""
-    along = lambda value: np.stack([value, np.zeros_like(value), np.zeros_like(value)], axis=-1)[:, None]
     return Frames(
-        positions=along(r),
-        forces=along(labels.force),
+        positions=_along(r),
+        forces=_along(labels.force),
         energy=np.asarray(labels.energy, float),
         temperature=np.full(len(r), float(temperature)),
     )

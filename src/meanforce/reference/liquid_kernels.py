@@ -27,10 +27,10 @@ def _piece(breaks, coefficients, r):
 
 @numba.njit(cache=True)
 def pair_sums(centres, bond_energy, edge, tables):
-    """For each frame: sum of v; sum of g around each molecule; forces; virial; -sum g' e_ij; sum g'^2."""
+    """For each frame: v shared by molecules; sum of g around each; forces; virial; -sum g' e_ij; sum g'^2."""
     frames, n = centres.shape[:2]
     v_breaks, v_table, g_breaks, g_table = tables
-    potential, virial = np.zeros(frames), np.zeros(frames)
+    potential, virial = np.zeros((frames, n)), np.zeros(frames)
     stiffening, squares = np.zeros((frames, n)), np.zeros((frames, n))
     forces, response = np.zeros((frames, n, 3)), np.zeros((frames, n, 3))
     reach = max(v_breaks[-1], g_breaks[-1])
@@ -49,7 +49,8 @@ def pair_sums(centres, bond_energy, edge, tables):
                 v, dv = _piece(v_breaks, v_table, r)
                 g, dg = _piece(g_breaks, g_table, r)
                 slope = dv + (bond_energy[f, i] + bond_energy[f, j]) * dg
-                potential[f] += v
+                potential[f, i] += 0.5 * v
+                potential[f, j] += 0.5 * v
                 virial[f] -= r * slope
                 stiffening[f, i] += g
                 stiffening[f, j] += g

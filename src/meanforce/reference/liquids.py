@@ -79,7 +79,7 @@ class Configurations(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    potential: np.ndarray  # (frames,) sum of v
+    potential: np.ndarray  # (frames, molecules) half of the sum of v over neighbours
     stiffening: np.ndarray  # (frames, molecules) sum of g over neighbours
     forces: np.ndarray  # (frames, molecules, 3)
     virial: np.ndarray  # (frames,)
@@ -149,11 +149,11 @@ class DiatomicLiquid:
         kt = KB * temperature
         sums = self._sums(centres, 1.5 * kt)
         ideal = -1.5 * self.molecules * kt * np.log(2 * np.pi * kt / self.bond_spring)
-        return sums.potential + 1.5 * kt * sums.stiffening.sum(axis=1) + ideal
+        return sums.potential.sum(axis=1) + 1.5 * kt * sums.stiffening.sum(axis=1) + ideal
 
     def energy(self, centres: Float[np.ndarray, "f n 3"], temperature: float) -> Float[np.ndarray, "f"]:
         """<U>_X = sum v + (3/2) N kT."""
-        return self._sums(centres, 0.0).potential + 1.5 * self.molecules * KB * temperature
+        return self._sums(centres, 0.0).potential.sum(axis=1) + 1.5 * self.molecules * KB * temperature
 
     def entropy(self, centres: Float[np.ndarray, "f n 3"], temperature: float) -> Float[np.ndarray, "f"]:
         return (self.energy(centres, temperature) - self.free_energy(centres, temperature)) / temperature
@@ -216,10 +216,18 @@ class DiatomicLiquid:
         return self.bond_spring * np.exp(self._sums(centres, 0.0).stiffening)
 
     def beads(self, drawn: Configurations) -> Frames:
-        """Frames of the centres with instantaneous labels, as mapped from the atoms."""
+        """Frames of the centres with instantaneous labels, as mapped from the atoms, and energies of the molecules.
+
+        The control variate is the internal virial sum y.f + 3 kT: half of it takes all noise from the energy.
+        """
         bond_energy = 0.5 * self.stiffness(drawn.centres) * (drawn.bonds**2).sum(axis=-1)
         sums = self._sums(drawn.centres, bond_energy)
-        return self._frames(drawn, drawn.centres, sums, bond_energy, sums.forces)
+        still = self._sums(drawn.centres, 0.0).forces
+        return self._frames(drawn, drawn.centres, sums, bond_energy, sums.forces).with_(
+            local_energy=sums.potential + bond_energy,
+            variate=3 * self.molecules * KB * drawn.temperature - 2 * bond_energy.sum(axis=1),
+            variate_slope=2 * (sums.forces - still),
+        )
 
     def atoms(self, drawn: Configurations, *, wrapped: bool = False) -> Frames:
         """Frames of the atoms, two for each molecule; wrapped into the box atom by atom if asked for."""
@@ -249,11 +257,16 @@ class DiatomicLiquid:
         return self.beads(drawn) if level == "beads" else self.atoms(drawn)
 
     def noiseless(self, centres: Float[np.ndarray, "f n 3"], temperature: float) -> Frames:
-        """Frames at given centres with the exact mean force, energy and virial as labels."""
+        """Frames at given centres with the exact mean force, energy and virial as labels, and the cumulants beside."""
         drawn = Configurations(centres, np.zeros_like(centres), np.zeros(len(centres), int), temperature)
-        bond_energy = np.full(centres.shape[:2], 1.5 * KB * temperature)
+        kt = KB * temperature
+        bond_energy = np.full(centres.shape[:2], 1.5 * kt)
         sums = self._sums(centres, bond_energy)
-        return self._frames(drawn, centres, sums, bond_energy, sums.forces)
+        return self._frames(drawn, centres, sums, bond_energy, sums.forces).with_(
+            covariance=kt * temperature * self.response_force(centres, temperature),
+            variance=np.full(len(centres), self.variance(temperature)),
+            third_cumulant=2 * kt**3 / KB * self.response_force(centres, temperature),
+        )
 
     def _frames(self, drawn: Configurations, positions, sums: _Sums, bond_energy, forces) -> Frames:
         n = len(positions)
@@ -261,7 +274,7 @@ class DiatomicLiquid:
             positions=positions,
             box=np.broadcast_to(np.eye(3) * self.edge, (n, 3, 3)).copy(),
             forces=forces,
-            energy=sums.potential + bond_energy.sum(axis=1),
+            energy=(sums.potential + bond_energy).sum(axis=1),
             virial=sums.virial,
             temperature=np.full(n, float(drawn.temperature)),
             trajectory=drawn.chain,
