@@ -139,9 +139,10 @@ def test_third_cumulants_of_samples():
     basis = ExternalSpline(("A",), start=-2.2, end=2.2, intervals=3)  # too coarse for centres without an error
     labelled = mf.cross_fit(mf.LinearThermal.of(basis, reference=kelvin), data, third=True)[:]
     r = labelled.positions[:, 0, 0]
-    error = labelled.third_cumulant[:, 0, 0] - bath.third_cumulant(r, kelvin)
+    near = np.abs(r) < 1.4  # where the spline is no extrapolation
+    error = (labelled.third_cumulant[:, 0, 0] - bath.third_cumulant(r, kelvin))[near]
     assert abs(error.mean()) < 3.5 * error.std() / np.sqrt(len(error))
-    variance = labelled.variance - bath.variance(r, kelvin)
+    variance = (labelled.variance - bath.variance(r, kelvin))[near]
     assert abs(variance.mean()) < 0.05
 
 
