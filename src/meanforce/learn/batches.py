@@ -17,6 +17,7 @@ from meanforce.data.dataset import Dataset
 from meanforce.data.errors import DatasetError
 from meanforce.frames import Frames
 from meanforce.graph import Graph, build
+from meanforce.learn.gauge import Gauge
 from meanforce.learn.linear import by_data, frame_weights
 from meanforce.learn.training import Training
 from meanforce.objectives.base import Quadratic
@@ -36,6 +37,8 @@ class Group(NamedTuple):
 
     objectives: tuple[Quadratic, ...]
     numbers: tuple[int, ...]
+    gauges: tuple[Gauge, ...]
+    scales: tuple[Float[np.ndarray, "unknowns"], ...]  # of the unknowns of each gauge
     training: Dataset
     held_out: Dataset
     training_weights: Float[np.ndarray, "frames"]  # mean one
@@ -48,6 +51,7 @@ class Batch(NamedTuple):
     graph: Graph
     labels: tuple[Any, ...]  # parts, frames, labels of a frame: of each objective of the group
     weights: Any  # parts, frames, and members where each has its own; zero for frames that only fill up
+    beside: tuple[Any, ...]  # parts, frames, unknowns: what multiplies those of each objective's gauge
 
 
 class Layout(NamedTuple):
@@ -113,7 +117,10 @@ def groups_of(objectives: Sequence[Quadratic], training: Training) -> tuple[Grou
                 "to learn from; choose another share, or give more frames"
             ) from None
         numbers = tuple(k for k, objective in enumerate(objectives) if any(objective is m for m in members))
-        groups.append(Group(tuple(members), numbers, taught, held_out, frame_weights(taught), frame_weights(held_out)))
+        gauges = tuple(Gauge.of(member) for member in members)
+        scales = tuple(gauge.scales(_spread(gauge)) for gauge in gauges)
+        weights = (frame_weights(taught), frame_weights(held_out))
+        groups.append(Group(tuple(members), numbers, gauges, scales, taught, held_out, *weights))
     return tuple(groups)
 
 
@@ -125,14 +132,14 @@ def look(groups: Sequence[Group], layout: Layout) -> Sample:
         data = group.objectives[0].data
         rows = np.unique(np.linspace(0, len(data) - 1, _SAMPLE).astype(int))
         seen = data[rows]
-        for number, objective in zip(group.numbers, group.objectives, strict=True):
-            values = objective.labels(seen, data.topology)
+        for number, gauge in zip(group.numbers, group.gauges, strict=True):
+            values = _centred(gauge, seen)
             labels[number], square[number], variance[number] = (
                 len(values) // len(seen),
                 np.mean(values**2),
                 np.var(values),
             )
-            _refuse_labels(objective, values)
+            _refuse_labels(gauge.objective, values)
         room: tuple[int, ...] | None = None
         share = layout.frames // layout.parts
         for first in range(0, len(seen), share):
@@ -276,13 +283,30 @@ def _batch(
         longest = tuple(map(max, zip(*(_room(graph) for graph in graphs), strict=True)))
         graphs = [graph if _room(graph) == longest else make(p, longest) for p, graph in enumerate(graphs)]
         graph = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *graphs)
-    labels = tuple(
-        np.asarray(objective.labels(filled, topology), layout.dtype).reshape(parts, share, -1)
-        for objective in group.objectives
+    labels = tuple(np.asarray(gauge.labels(filled), layout.dtype).reshape(parts, share, -1) for gauge in group.gauges)
+    beside = tuple(
+        np.asarray(gauge.columns(filled) * scales, layout.dtype).reshape(parts, share, -1)
+        for gauge, scales in zip(group.gauges, group.scales, strict=True)
     )
     used = np.concatenate([weights, np.zeros((layout.frames - count, *weights.shape[1:]))])
     sharding = NamedSharding(layout.mesh, PartitionSpec(AXIS))
-    return jax.device_put(Batch(graph, labels, used.reshape(parts, share, *weights.shape[1:])), sharding), longest
+    return jax.device_put(
+        Batch(graph, labels, used.reshape(parts, share, *weights.shape[1:]), beside), sharding
+    ), longest
+
+
+def _spread(gauge: Gauge) -> float:
+    """Of the labels about the means of their states."""
+    data = gauge.objective.data
+    return float(np.std(_centred(gauge, data[np.unique(np.linspace(0, len(data) - 1, _SAMPLE).astype(int))])))
+
+
+def _centred(gauge: Gauge, frames: Frames) -> Float[np.ndarray, "labels"]:
+    """Labels less the means of their states in these frames, where they count up to such constants."""
+    labels, columns = gauge.labels(frames), gauge.columns(frames)[:, : len(gauge.states)]
+    if not columns.shape[1]:
+        return labels
+    return labels - columns @ (columns.T @ labels / np.maximum(columns.sum(axis=0), 1))
 
 
 def _room(graph: Graph) -> tuple[int, ...]:

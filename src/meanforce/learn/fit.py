@@ -62,10 +62,6 @@ def fit(
             "a network is trained",
         )
         wanted = quadratic(start, asked)
-        if any(objective.centred for objective in wanted):
-            raise ValueError(
-                "fit: EnergyMatching is solved in closed form, for mf.LinearThermal; no network learns from it yet"
-            )
         return gradient.trained(start, wanted, known, training or Training(), blocks=blocks, progress=progress)
     linear = _linear(start)
     wanted = quadratic(linear, asked)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import equinox as eqx
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
+from meanforce.graph import Graph
+from meanforce.learn.rows import asked, column_of
 from meanforce.objectives.base import Quadratic
+from meanforce.potentials.base import Potential
+from meanforce.thermodynamics import graphs
+
+_FRAMES = 16  # of each state, to begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,49 +24,76 @@ class Gauge:
     """The unknowns that are fitted beside the coefficients of one objective; none where its labels are absolute."""
 
     objective: Quadratic
-    state: Int[np.ndarray, "frames"]  # of each frame of the data, by number
-    states: int
+    states: Float[np.ndarray, "states variables"]  # temperature and parameters of each
+    zero: Float[np.ndarray, "states"]  # the first label of each: energies of 1e5 kJ/mol drown their scatter
     variates: int
-    _zero: dict[int, float] = field(default_factory=dict)  # the first label of each state
 
     @staticmethod
     def of(objective: Quadratic) -> Gauge:
         data = objective.data
         if not objective.centred:
-            return Gauge(objective, np.zeros(len(data), int), 0, 0)
-        state, states = states_of(data)
-        if 2 * states > len(data):
+            return Gauge(objective, np.zeros((0, 0)), np.zeros(0), 0)
+        place, states = states_of(data)
+        if 2 * len(states) > len(data):
             raise ValueError(
-                f"{type(objective).__name__}: {len(data)} frames at {states} states of temperature and parameters say "
-                "nothing, since these labels count up to a constant at each state; give more frames at each of fewer"
+                f"{type(objective).__name__}: {len(data)} frames at {len(states)} states of temperature and parameters "
+                "say nothing, since these labels count up to a constant at each; give more frames at each of fewer"
             )
-        return Gauge(objective, state, states, objective.variates(data[0]).shape[1])
+        first = data[np.unique(place, return_index=True)[1]]
+        return Gauge(objective, states, objective.labels(first, data.topology), objective.variates(first).shape[1])
 
     @property
     def unknowns(self) -> int:
-        return self.states + self.variates
+        return len(self.states) + self.variates
 
-    def labels(self, frames: Frames, chosen: Int[np.ndarray, "frames"]) -> Float[np.ndarray, "labels"]:
-        """Less the first one of their state where they are centred: energies of 1e5 kJ/mol drown their scatter."""
+    def labels(self, frames: Frames) -> Float[np.ndarray, "labels"]:
+        """Less the first one of their state where they are centred."""
         labels = self.objective.labels(frames, self.objective.data.topology)
-        if not self.states:
-            return labels
-        place = self.state[chosen]
-        for k in np.unique(place).tolist():
-            self._zero.setdefault(k, float(labels[np.argmax(place == k)]))
-        return labels - np.vectorize(self._zero.__getitem__, otypes=[float])(place)
+        return labels if self.objective.centred is False else labels - self.zero[self._state(frames)]
 
-    def columns(self, frames: Frames, chosen: Int[np.ndarray, "frames"]) -> Float[np.ndarray, "frames unknowns"]:
+    def columns(self, frames: Frames) -> Float[np.ndarray, "frames unknowns"]:
         """What multiplies each unknown in each frame."""
-        if not self.states:
+        if not self.objective.centred:
             return np.zeros((len(frames), 0))
-        constants = np.eye(self.states)[self.state[chosen]]
+        constants = np.eye(len(self.states))[self._state(frames)]
         return np.concatenate([constants, self.objective.variates(frames)], axis=1)
 
+    def scales(self, spread: float) -> Float[np.ndarray, "unknowns"]:
+        """The size of each unknown, for steps by gradient: constants are as large as labels spread."""
+        return np.concatenate([np.full(len(self.states), spread), np.ones(self.variates)])
 
-def states_of(data: Dataset) -> tuple[Int[np.ndarray, "frames"], int]:
-    """The number of the state, temperature and parameters, of each frame, and how many states there are."""
+    def begin(self, potential: Potential) -> Float[np.ndarray, "unknowns"]:
+        """Constants that centre the labels about a potential, from a few frames of each state."""
+        if not self.unknowns:
+            return np.zeros(0)
+        data = self.objective.data
+        place, _ = states_of(data)
+        some = np.concatenate([np.flatnonzero(place == k)[:_FRAMES] for k in range(len(self.states))])
+        left = []
+        for frames, graph, count in graphs(data.batches(_FRAMES, some), data.topology, potential.cutoffs):
+            found = np.asarray(_said(self.objective, potential, graph))[:count]
+            left.append(self.labels(frames) - found)
+        misses, of = np.concatenate(left), place[some]
+        constants = np.array([misses[of == k].mean() for k in range(len(self.states))])
+        return np.concatenate([constants, np.zeros(self.variates)])
+
+    def _state(self, frames: Frames) -> Int[np.ndarray, "frames"]:
+        rows = np.stack([np.asarray(frames.temperature, float), *(frames.parameters[k] for k in self._names)], axis=1)
+        return np.abs(rows[:, None] - self.states).sum(axis=-1).argmin(axis=1)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.objective.data.parameters
+
+
+def states_of(data: Dataset) -> tuple[Int[np.ndarray, "frames"], Float[np.ndarray, "states variables"]]:
+    """The number of the state of each frame, and the temperature and the parameters of each state."""
     columns = [data.column(name) for name in ("temperature", *(f"parameters/{name}" for name in data.parameters))]
-    rows = np.stack([column for column in columns if column is not None], axis=1)
-    found, place = np.unique(rows, axis=0, return_inverse=True)
-    return place.ravel(), len(found)
+    rows = np.stack([np.asarray(column, float) for column in columns if column is not None], axis=1)
+    states, place = np.unique(rows, axis=0, return_inverse=True)
+    return place.ravel(), states
+
+
+@eqx.filter_jit
+def _said(objective: Quadratic, potential: Potential, graph: Graph) -> Float[Array, "labels"]:
+    return objective.rows(column_of(potential, graph, *asked([objective])))[:, 0]

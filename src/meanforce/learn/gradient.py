@@ -25,7 +25,7 @@ from meanforce.learn.linear import Progress
 from meanforce.learn.posterior import Spread
 from meanforce.learn.result import Fit, Outcome
 from meanforce.learn.score import Score
-from meanforce.learn.steps import Programs, State
+from meanforce.learn.steps import Learned, Programs, State
 from meanforce.learn.trainable import parts, reinitialised, with_learned
 from meanforce.learn.training import Training
 from meanforce.model import Model
@@ -101,17 +101,30 @@ def _task(potential: Potential, wanted: Sequence[Quadratic], training: Training)
     divided = in_precision(parts(potential), training.dtype)
     each = len(batches.order_of(groups, training.batch, training.seed, 0))
     scale = steps.Scale.of(groups, sample.labels)
-    programs = steps.programs(divided, groups, scale, mesh, training, each * training.epochs)
+    gauge = _constants(potential, groups, training)
+    begun = (Learned(divided.learned, gauge), divided)
+    programs = steps.programs(begun, groups, scale, mesh, training, each * training.epochs)
     everywhere = NamedSharding(mesh, PartitionSpec())
-    learned, fixed = jax.device_put((_beginnings(potential, training), divided.fixed), everywhere)
+    learned, fixed = jax.device_put((_beginnings(potential, gauge, training), divided.fixed), everywhere)
     return Task(tuple(wanted), groups, layout, sample, scale.likelihood, training, programs, fixed, learned, each)
 
 
-def _beginnings(potential: Potential, training: Training) -> Array:
+def _constants(potential: Potential, groups: Sequence[Group], training: Training) -> tuple[Array, ...]:
+    """The unknowns beside each objective, in the order of the objectives, that centre labels about the potential."""
+    found = {
+        number: jnp.asarray(gauge.begin(potential) / scales, training.dtype)
+        for group in groups
+        for number, gauge, scales in zip(group.numbers, group.gauges, group.scales, strict=True)
+    }
+    return tuple(found[number] for number in sorted(found))
+
+
+def _beginnings(potential: Potential, gauge: tuple[Array, ...], training: Training) -> Array:
     """The weights to begin with: the first member has those given, the others draw their own."""
     seeds = np.random.SeedSequence(training.seed).generate_state(training.members)[1:].tolist()
     each = [potential, *(reinitialised(potential, seed) for seed in seeds)]
-    learned = [ravel_pytree(in_precision(parts(member), training.dtype).learned)[0] for member in each]
+    networks = [in_precision(parts(member), training.dtype).learned for member in each]
+    learned = [ravel_pytree(Learned(network, gauge))[0] for network in networks]
     return learned[0] if training.members == 1 else jnp.stack(learned)
 
 
@@ -302,8 +315,8 @@ def _group_of(task: Task) -> list[int]:
 def _fitted(potential: Potential, task: Task, ledger: Ledger) -> Potential:
     """The potential with the best weights; several members make a committee."""
     if task.training.members == 1:
-        return with_learned(potential, task.programs.unravel(ledger.best))
-    member = lambda k: with_learned(potential, task.programs.unravel(ledger.best[k]))
+        return with_learned(potential, task.programs.unravel(ledger.best).network)
+    member = lambda k: with_learned(potential, task.programs.unravel(ledger.best[k]).network)
     return Committee(tuple(member(k) for k in range(task.training.members)))
 
 
@@ -314,9 +327,11 @@ def _to_score(task: Task, ledger: Ledger, fitted: Potential) -> tuple[Task, Arra
     whole = in_precision(parts(fitted), task.training.dtype)
     one = replace(task.training, members=1, bootstrap=0)
     scale = steps.Scale.of(task.groups, task.sample.labels)
-    programs = steps.programs(whole, task.groups, scale, task.layout.mesh, one, task.total)
+    members = [task.programs.unravel(row).gauge for row in ledger.best]
+    begun = Learned(whole.learned, jax.tree.map(lambda *each: jnp.mean(jnp.stack(each), axis=0), *members))
+    programs = steps.programs((begun, whole), task.groups, scale, task.layout.mesh, one, task.total)
     everywhere = NamedSharding(task.layout.mesh, PartitionSpec())
-    learned, fixed = jax.device_put((ravel_pytree(whole.learned)[0], whole.fixed), everywhere)
+    learned, fixed = jax.device_put((ravel_pytree(begun)[0], whole.fixed), everywhere)
     return task._replace(training=one, programs=programs, fixed=fixed), learned, ledger.judged_rooms
 
 

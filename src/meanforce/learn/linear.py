@@ -94,8 +94,8 @@ def _accumulate(
     block = done = 0
     for frames, graph, count in graphs(_batches(data, order, edges, batch), data.topology, potential.cutoffs):
         chosen = order[done : done + count]
-        labels = _padded(tuple(gauge.labels(frames, chosen) for gauge in gauges), count, graph.frames)
-        beside = _padded(tuple(gauge.columns(frames, chosen) for gauge in gauges), count, graph.frames)
+        labels = _padded(tuple(gauge.labels(frames) for gauge in gauges), count, graph.frames)
+        beside = _padded(tuple(gauge.columns(frames) for gauge in gauges), count, graph.frames)
         weighted = _fill(weights[chosen], graph.frames)
         *new, energy = _equations(potential, wanted, derived, graph, labels, beside, weighted)
         number = int(np.searchsorted(edges, done, side="right")) - 1

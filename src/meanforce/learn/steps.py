@@ -24,7 +24,6 @@ from meanforce.learn.batches import AXIS, Batch, Group
 from meanforce.learn.rows import asked, column_of
 from meanforce.learn.trainable import Parts
 from meanforce.learn.training import Training
-from meanforce.objectives.base import Quadratic
 
 _ALL, _DIVIDED = PartitionSpec(), PartitionSpec(AXIS)
 
@@ -41,6 +40,13 @@ class State(NamedTuple):
     counts: Array  # per objective: weights of those frames
     norms: Array  # sum of the norms of the gradient since the last validation
     steps: Array  # since the last validation
+
+
+class Learned(NamedTuple):
+    """What a step moves."""
+
+    network: Any  # as in `Parts`
+    gauge: tuple[Array, ...]  # the unknowns beside each objective, in units of `Gauge.scales`
 
 
 class Scale(NamedTuple):
@@ -67,7 +73,7 @@ class Programs(NamedTuple):
     judge: tuple[Callable[[Any, Any, Batch], tuple[Array, ...]], ...]
     optimiser: optax.GradientTransformation
     rate: optax.Schedule
-    unravel: Callable[[Array], Any]  # from a row of weights to the arrays of `Parts.learned`
+    unravel: Callable[[Array], Learned]  # from a row of numbers
 
     @property
     def compilations(self) -> int:
@@ -87,14 +93,15 @@ def schedule(training: Training, steps: int) -> optax.Schedule:
 
 
 def programs(
-    parts: Parts, groups: Sequence[Group], scale: Scale, mesh: Mesh, training: Training, steps: int
+    divided: tuple[Learned, Parts], groups: Sequence[Group], scale: Scale, mesh: Mesh, training: Training, steps: int
 ) -> Programs:
+    begun, parts = divided
     rate = schedule(training, steps)
     clip = [] if training.gradient_clip is None else [optax.clip_by_global_norm(training.gradient_clip)]
     optimiser = optax.chain(*clip, optax.scale_by_adam(), optax.scale_by_learning_rate(rate))
-    unravel, train, judge = ravel_pytree(parts.learned)[1], [], []
+    unravel, train, judge = ravel_pytree(begun)[1], [], []
     for group in groups:
-        errors = partial(_errors, unravel, parts.rest, group.objectives)
+        errors = partial(_errors, unravel, parts.rest, group)
         share = scale.share[list(group.numbers)] / training.batch
         gradient = _divided(_gradient(errors), training, mesh, out=_ALL)
         train.append(jax.jit(partial(_advance, gradient, optimiser, training, np.array(group.numbers), share)))
@@ -122,13 +129,18 @@ def cleared(state: State) -> State:
 
 
 def _errors(
-    unravel: Callable[[Array], Any], rest: Any, wanted: Sequence[Quadratic], learned: Array, fixed: Any, batch: Batch
+    unravel: Callable[[Array], Learned], rest: Any, group: Group, learned: Array, fixed: Any, batch: Batch
 ) -> list[Array]:
     """The mean square of the residuals of each frame, in double precision, for every objective."""
-    design = column_of(eqx.combine(unravel(learned), fixed, rest), batch.graph, *asked(wanted))
+    now = unravel(learned)
+    design = column_of(eqx.combine(now.network, fixed, rest), batch.graph, *asked(group.objectives))
     found = []
-    for objective, labels in zip(wanted, batch.labels, strict=True):
+    for number, objective, labels, beside in zip(
+        group.numbers, group.objectives, batch.labels, batch.beside, strict=True
+    ):
         residual = objective.rows(design)[:, 0].reshape(labels.shape) - labels
+        if beside.shape[-1]:
+            residual = residual + (beside @ now.gauge[number])[:, None]
         found.append(jnp.mean(residual.astype(jnp.float64) ** 2, axis=1))
     return found
 
@@ -158,7 +170,7 @@ def _divided(function: Callable, training: Training, mesh: Mesh, out: PartitionS
     def local(learned, fixed, batch, *more):
         mapped = function
         if training.members > 1:
-            own = Batch(None, None, 1 if batch.weights.ndim == 3 else None)  # type: ignore[arg-type]
+            own = Batch(None, None, 1 if batch.weights.ndim == 3 else None, None)  # type: ignore[arg-type]
             mapped = jax.vmap(function, in_axes=(0, None, own, *(0 for _ in more)))
         each = jax.jit(lambda part: mapped(learned, fixed, part, *more))  # traced once, however often it is asked
         return jax.lax.psum(_summed(each, batch), AXIS) if out == _ALL else _mapped(each, batch)
