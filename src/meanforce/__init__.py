@@ -6,7 +6,7 @@ from meanforce.data.inspect import inspect
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.dynamics.barostat import Barostat
-from meanforce.dynamics.guard import ExtrapolationWarning, Guard
+from meanforce.dynamics.guard import Guard
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings, SimulationStopped
 from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
@@ -24,6 +24,7 @@ from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
 from meanforce.potentials.thermal import LinearThermal, Thermal
+from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.topology import Topology
 
 __all__ = [

@@ -14,7 +14,6 @@ from meanforce.dynamics import block as blocks
 from meanforce.dynamics import checkpoint, setup
 from meanforce.dynamics.barostat import Barostat
 from meanforce.dynamics.block import Block, Program, run_block
-from meanforce.dynamics.guard import ExtrapolationWarning
 from meanforce.dynamics.integrators import Integrator, Phase, System
 from meanforce.dynamics.keep import Keeper, finished, no_trace, open_keeper
 from meanforce.dynamics.settings import Progress, Settings, SimulationStopped, Trace
@@ -23,6 +22,7 @@ from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.potentials.base import Potential
+from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.topology import Topology
 from meanforce.units import BAR, KB
 
@@ -132,7 +132,7 @@ def _prepare(task: setup.Task, keeper: Keeper) -> _Run:
     order = setup.cell_order(task)
     positions = np.asarray(task.start.positions, float)[:, order]
     graph = setup.graph(task, order, positions, task.start.box)
-    potential = setup.in_precision(task.potential, task.settings.dtype)
+    potential = setup.at_work(task)
     if not np.array_equal(order, np.arange(task.beads)) and not setup.same_energy(task, potential, graph):
         # A potential that tells beads apart by their number is run in the user's order.
         order = np.arange(task.beads)

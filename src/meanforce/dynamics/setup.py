@@ -19,6 +19,8 @@ from meanforce.dynamics.settings import Schedule, Settings, schedule
 from meanforce.frames import Frames
 from meanforce.graph import Graph, build
 from meanforce.potentials.base import Potential
+from meanforce.potentials.thermal import folded
+from meanforce.potentials.validity import check_temperature
 from meanforce.topology import Topology
 from meanforce.units import KB
 
@@ -66,6 +68,7 @@ def task(
         raise ValueError("a barostat needs a box; start has none: give one, or leave the barostat out")
     if barostat is not None and not thermostat.canonical:
         raise ValueError("a barostat needs a thermostat beside it: take Langevin, NoseHoover or Rescaling, not NVE")
+    check_temperature(model, np.array(temperatures))
     first = start if len(start) == replicas else Frames.concatenate([start[0]] * replicas)
     plan = schedule(*times, settings.save_every, replicas * start.particles)
     return Task(
@@ -158,6 +161,13 @@ def keeps_momentum(potential: Potential, graph: Graph) -> bool:
     each = np.asarray(forces, float).reshape(graph.frames, -1, 3)
     net, size = np.abs(each.sum(1)).max(-1), np.sqrt((each**2).sum((1, 2)))
     return each.shape[1] > 1 and bool((net <= 1e-3 * size).all())
+
+
+def at_work(task: Task) -> Potential:
+    """The potential as the run evaluates it: at one temperature its heads are folded into one."""
+    (kelvin, *others) = set(task.temperatures)
+    potential = task.potential if others else folded(task.potential, kelvin)
+    return in_precision(potential, task.settings.dtype)
 
 
 def in_precision(potential: Potential, dtype) -> Potential:
