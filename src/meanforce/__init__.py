@@ -6,7 +6,10 @@ from meanforce.data.inspect import inspect
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.dynamics.barostat import Barostat
+from meanforce.dynamics.exchange import Ladder
 from meanforce.dynamics.guard import Guard
+from meanforce.dynamics.ramp import Ramp
+from meanforce.dynamics.replicas import Replicas, replica_exchange
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings, SimulationStopped
 from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
@@ -40,6 +43,7 @@ __all__ = [
     "Frames",
     "Guard",
     "HipNN",
+    "Ladder",
     "Langevin",
     "LinearThermal",
     "LocalNetwork",
@@ -47,6 +51,8 @@ __all__ = [
     "Model",
     "NoseHoover",
     "PressureMatching",
+    "Ramp",
+    "Replicas",
     "Rescaling",
     "Settings",
     "SimulationStopped",
@@ -62,6 +68,7 @@ __all__ = [
     "observables",
     "priors",
     "read",
+    "replica_exchange",
     "simulate",
     "thermodynamics",
     "wall",

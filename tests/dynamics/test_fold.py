@@ -28,10 +28,10 @@ def thermal():
     return mf.Sum.of(LinearThermal(heads, 120.0), core)
 
 
-def task(temperatures):
-    settings = Settings(replicas=len(temperatures), precision="double")
+def task(temperature, replicas=1):
+    settings = Settings(replicas=replicas, precision="double")
     return setup.task(
-        mf.Model(thermal(), TOPOLOGY), lattice(3), temperatures, (0.1, 0.005), 1, Langevin(), None, settings
+        mf.Model(thermal(), TOPOLOGY), lattice(3), temperature, (0.1, 0.005), 1, Langevin(), None, settings
     )
 
 
@@ -49,9 +49,10 @@ def test_a_run_at_one_temperature_has_one_head_and_the_same_trajectory(monkeypat
 
 
 def test_heads_stay_where_temperatures_differ():
-    assert not holds(setup.at_work(task([T])), LinearThermal)
-    assert not holds(setup.at_work(task([T, T])), LinearThermal)
-    assert holds(setup.at_work(task([T, T + 1])), LinearThermal)
+    assert not holds(setup.at_work(task(T)), LinearThermal)
+    assert not holds(setup.at_work(task(T, replicas=2)), LinearThermal)
+    for varying in (mf.Ladder((T, T + 1), every=None), mf.Ladder((T, T + 1), every=0.05), mf.Ramp(T, T + 1)):
+        assert holds(setup.at_work(task(varying)), LinearThermal)
 
 
 def test_folding_reaches_every_depth():
