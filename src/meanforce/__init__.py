@@ -16,6 +16,7 @@ from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.learn.fit import fit
+from meanforce.learn.friction import Friction, match_diffusion
 from meanforce.learn.lastlayer import last_layer
 from meanforce.learn.priors import priors, wall
 from meanforce.learn.training import Training
@@ -41,6 +42,7 @@ __all__ = [
     "ExtrapolationWarning",
     "ForceMatching",
     "Frames",
+    "Friction",
     "Guard",
     "HipNN",
     "Ladder",
@@ -65,6 +67,7 @@ __all__ = [
     "fit",
     "inspect",
     "last_layer",
+    "match_diffusion",
     "observables",
     "priors",
     "read",

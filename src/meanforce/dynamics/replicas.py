@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from meanforce.dynamics import setup
 from meanforce.dynamics.barostat import Barostat
-from meanforce.dynamics.exchange import Ladder, Swaps
+from meanforce.dynamics.exchange import Ladder
 from meanforce.dynamics.integrators import Integrator
 from meanforce.dynamics.run import Model, carry_out, ensemble_of
 from meanforce.dynamics.settings import Settings
@@ -65,10 +65,10 @@ def replica_exchange(
     if trace.swaps is None:
         none = np.zeros(pairs, int)
         return Replicas(ensembles, np.full(pairs, np.nan), none, np.zeros(pairs + 1, int))
-    swaps = Swaps(*(np.asarray(value) for value in trace.swaps))
-    acceptance = np.where(swaps.tried > 0, swaps.accepted / np.maximum(swaps.tried, 1), np.nan)
-    _warn_of_gaps(ladder, acceptance, swaps.tried)
-    return Replicas(ensembles, acceptance, swaps.tried, swaps.trips)
+    tried, accepted = np.asarray(trace.swaps.tried), np.asarray(trace.swaps.accepted)
+    acceptance = np.where(tried > 0, accepted / np.maximum(tried, 1), np.nan)
+    _warn_of_gaps(ladder, acceptance, tried)
+    return Replicas(ensembles, acceptance, tried, np.asarray(trace.swaps.trips))
 
 
 def _warn_of_gaps(ladder: Ladder, acceptance: Float[np.ndarray, "pairs"], tried: Int[np.ndarray, "pairs"]) -> None:

@@ -103,8 +103,7 @@ def _one_each(ladder: Ladder, settings: Settings) -> Settings:
 
 def _change(temperature: float | Ramp | Ladder, thermostat: Integrator) -> Ramp | Ladder | None:
     """A ramp, or a ladder that is exchanged; both need a bath."""
-    constant = not isinstance(temperature, Ramp | Ladder) or getattr(temperature, "every", 0.0) is None
-    if constant:
+    if not isinstance(temperature, Ramp | Ladder) or (isinstance(temperature, Ladder) and temperature.every is None):
         return None
     if not thermostat.canonical:
         raise ValueError("ramps and exchanges need a thermostat: take Langevin, NoseHoover or Rescaling, not NVE")
@@ -140,13 +139,14 @@ def system(task: Task, order: Int[np.ndarray, "beads"], at_rest: bool) -> System
 
 def _course(task: Task) -> Course | None:
     """How the temperatures change, as the compiled loop reads it."""
-    if task.change is None:
+    change = task.change
+    if isinstance(change, Ramp):
+        return change.over(task.schedule.steps, len(task.temperatures))
+    if change is None or change.every is None:
         return None
-    if isinstance(task.change, Ramp):
-        return task.change.over(task.schedule.steps, len(task.temperatures))
     pressure = None if task.barostat is None else jnp.array(task.barostat.pressure * BAR)
-    every = whole_steps("every", task.change.every, task.schedule.timestep)
-    return Exchange(jnp.asarray(task.change.temperatures), jnp.array(every), pressure)
+    every = whole_steps("every", change.every, task.schedule.timestep)
+    return Exchange(jnp.asarray(change.temperatures), jnp.array(every), pressure)
 
 
 def graph(
