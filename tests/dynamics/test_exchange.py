@@ -12,6 +12,7 @@ from liquids import Trap, argon, lattice, model
 from scipy import stats
 from test_resume import Interrupted, interrupting
 
+import meanforce as mf
 from meanforce.dynamics import keep, setup
 from meanforce.dynamics.barostat import Barostat
 from meanforce.dynamics.exchange import Exchange, Ladder, Swaps
@@ -23,6 +24,8 @@ from meanforce.dynamics.settings import Settings
 from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
 from meanforce.frames import Frames
 from meanforce.potentials.base import Potential
+from meanforce.potentials.splines import PairSpline
+from meanforce.potentials.thermal import LinearThermal
 from meanforce.units import BAR, KB
 
 T0, WIDTH = 300.0, 0.2
@@ -244,6 +247,35 @@ def test_a_resumed_exchange_is_the_same_bit_by_bit(tmp_path, monkeypatch):
     assert np.array_equal(longer.ensembles[0].frames.positions[:240], whole.ensembles[0].frames.positions)
     assert (whole.acceptance > 0.2).all()
     assert len(np.unique(whole.ensembles[0].chain)) == 3
+
+
+def test_heads_are_weighed_by_the_temperature_of_each_frame():
+    """A LinearThermal under a sum, in a box, in both kinds of change: recorded energies and virials are those of T."""
+    spline = PairSpline(("A",), cutoff=0.7, start=0.2, spacing=0.1)
+    draw = np.random.default_rng(0).standard_normal
+    heads = tuple(spline.with_coefficients(0.05 * draw(spline.coefficients.shape)) for _ in range(2))
+    whole = mf.Model(mf.Sum.of(LinearThermal(heads, 120.0), argon(27, cutoff=0.7).potential), argon(27).topology)
+    settings = Settings(save_every=0.1, precision="double")
+    options = {"time": 1.0, "timestep": 0.005, "seed": 1, "settings": settings}
+    found = replica_exchange(whole, lattice(3, 0.6), Ladder((110.0, 120.0, 130.0), every=0.05), **options)
+    ramp = mf.simulate(whole, lattice(3, 0.6), mf.Ramp(100.0, 140.0), **options)
+    assert len(np.unique(found.ensembles[0].chain)) > 1
+    assert np.ptp(ramp.frames.temperature) > 30
+    for frames in (*(ensemble.frames for ensemble in found.ensembles), ramp.frames):
+        given = {"temperature": frames.temperature}
+        energy = mf.thermodynamics.free_energy(whole, frames.positions, frames.box, **given)
+        virial = mf.thermodynamics.virial(whole, frames.positions, frames.box, **given)
+        np.testing.assert_allclose(frames.energy, energy, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(frames.virial, virial, rtol=1e-8, atol=1e-8)
+
+
+def test_motion_belongs_to_no_ensemble_of_an_exchange():
+    found = replica_exchange(
+        model(Trap(100.0), 1), Frames(np.zeros((1, 1, 3))), Ladder((300.0, 310.0), every=0.1), 200.0, 0.02, 1,
+        settings=Settings(save_every=0.2),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="evenly spaced"):
+        mf.observables.diffusion(found.ensembles[0])
 
 
 def test_a_gap_in_the_ladder_is_named():
