@@ -9,6 +9,7 @@ from pathlib import Path
 
 import MDAnalysis as mda
 import numpy as np
+import pytest
 
 from meanforce.data.dataset import Dataset
 
@@ -43,6 +44,7 @@ def write_users_files(folder: Path) -> None:
     (folder / "energies.csv").write_text(f"time (ps),potential energy (kJ/mol)\n{rows}\n")
 
 
+@pytest.mark.filterwarnings("ignore:this model learned at 300 K and is used at 350 K")
 def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_users_files(tmp_path)

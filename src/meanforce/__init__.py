@@ -6,7 +6,10 @@ from meanforce.data.inspect import inspect
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.dynamics.barostat import Barostat
-from meanforce.dynamics.guard import ExtrapolationWarning, Guard
+from meanforce.dynamics.exchange import Ladder
+from meanforce.dynamics.guard import Guard
+from meanforce.dynamics.ramp import Ramp
+from meanforce.dynamics.replicas import Replicas, replica_exchange
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings, SimulationStopped
 from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
@@ -14,6 +17,7 @@ from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.learn.crossfit import cross_fit
 from meanforce.learn.fit import fit
+from meanforce.learn.friction import Friction, match_diffusion
 from meanforce.learn.lastlayer import last_layer
 from meanforce.learn.priors import priors, wall
 from meanforce.learn.training import Training
@@ -31,6 +35,7 @@ from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
 from meanforce.potentials.thermal import LinearThermal, Thermal
+from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.topology import Topology
 
 __all__ = [
@@ -44,8 +49,10 @@ __all__ = [
     "ExtrapolationWarning",
     "ForceMatching",
     "Frames",
+    "Friction",
     "Guard",
     "HipNN",
+    "Ladder",
     "Langevin",
     "LinearThermal",
     "LocalNetwork",
@@ -53,6 +60,8 @@ __all__ = [
     "Model",
     "NoseHoover",
     "PressureMatching",
+    "Ramp",
+    "Replicas",
     "Rescaling",
     "ResponseMatching",
     "SecondResponseMatching",
@@ -70,9 +79,11 @@ __all__ = [
     "fit",
     "inspect",
     "last_layer",
+    "match_diffusion",
     "observables",
     "priors",
     "read",
+    "replica_exchange",
     "simulate",
     "thermodynamics",
     "wall",

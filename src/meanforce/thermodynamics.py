@@ -2,8 +2,8 @@
 
 All functions take (model, R, box=None, *, temperature, parameters=None): R in nm, (beads, 3) or
 (frames, beads, 3); box in nm, (3,) or (3, 3) or (frames, 3, 3), None without periodicity; temperature in K,
-one or one per frame. Answers have the leading axis of R. A model whose A does not depend on temperature has
-E = A and no entropy: it says nothing about energies.
+one or one per frame; a warning names temperatures beyond those that a model learned from. Answers have the leading
+axis of R. A model whose A does not depend on temperature has E = A and no entropy: it says nothing about energies.
 
 Phi, and with it A, E and S, is known up to its gauge h(T, lambda); forces, virials and pressures are not touched by it.
 Averages, variances and covariances are those of the atoms at fixed beads, <...>_R.
@@ -26,6 +26,7 @@ from meanforce.frames import Frames
 from meanforce.graph import Graph, build, strained
 from meanforce.numerics import precision  # noqa: F401  (double precision is on)
 from meanforce.potentials.base import Potential
+from meanforce.potentials.validity import check_temperature
 from meanforce.topology import Topology
 from meanforce.units import BAR, KB
 
@@ -300,6 +301,7 @@ def _compiled(quantity: Callable, potential: Potential, graph: Graph) -> Array:
 
 def _evaluate(quantity: Callable, model: HasPotential, R, box, temperature, parameters) -> Any:
     frames, single = _frames(model.topology, R, box, temperature, parameters)
+    check_temperature(model, temperature)
     size = frames_per_batch(model.topology, len(frames))
     batches = (frames[first : first + size] for first in range(0, len(frames), size))
     parts = [

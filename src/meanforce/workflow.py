@@ -18,7 +18,7 @@ from meanforce.data.inspection import Inspection
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.dynamics.barostat import Barostat
-from meanforce.dynamics.guard import ExtrapolationWarning, Guard
+from meanforce.dynamics.guard import Guard
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings
 from meanforce.dynamics.thermostats import Langevin
@@ -31,6 +31,7 @@ from meanforce.model import Model, ModelFileError
 from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, PressureMatching
 from meanforce.potentials.base import LinearPotential, Potential
+from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.recipe import Mapping as MappingOptions
 from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline
 from meanforce.reference import exact_run

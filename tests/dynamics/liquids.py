@@ -46,3 +46,16 @@ def lattice(side: int, density: float = 0.7, shear: float = 0.0, seed: int = 0) 
     box = side * spacing * np.array([[1, 0, 0], [shear, 1, 0], [shear / 2, -shear, 1]])
     noise = np.random.default_rng(seed).normal(0, 0.01, sites.shape)
     return Frames(((sites + 0.5) / side @ box + noise)[None], box[None])
+
+
+class Swelling(Potential):
+    """Independent wells about the origin whose stiffness is `stiffness` times T / 300 K: all entropy."""
+
+    stiffness: float = eqx.field(static=True)  # kJ/(mol nm^2)
+
+    @property
+    def cutoffs(self):
+        return ()
+
+    def energies(self, graph: Graph):
+        return 0.5 * self.stiffness * graph.temperature[graph.frame] / 300.0 * (graph.positions**2).sum(-1)

@@ -10,12 +10,13 @@ from liquids import argon, lattice
 
 from meanforce.data.dataset import Dataset
 from meanforce.data.ranges import Ranges
-from meanforce.dynamics.guard import Doubt, ExtrapolationWarning, Guard
+from meanforce.dynamics.guard import Doubt, Guard
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings, SimulationStopped
 from meanforce.frames import Frames
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.priors import HarmonicBond
+from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.topology import Topology
 
 #: A chain a-b-c and a lone bead d; nothing is excluded but bonds.

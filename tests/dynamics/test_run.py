@@ -10,7 +10,7 @@ from scipy import stats
 
 from meanforce.dynamics import setup
 from meanforce.dynamics.barostat import Barostat
-from meanforce.dynamics.run import carry_out, ladder, simulate
+from meanforce.dynamics.run import carry_out, simulate
 from meanforce.dynamics.settings import Settings, SimulationStopped
 from meanforce.dynamics.thermostats import NVE, Langevin, NoseHoover, Rescaling
 from meanforce.frames import Frames
@@ -23,10 +23,7 @@ DOUBLE = Settings(precision="double", save_every=0.1)
 
 
 def traced(system, start, time, timestep, *, thermostat, settings, barostat=None, temperature=T):
-    task = setup.task(
-        system, start, [temperature] * settings.replicas, (time, timestep), 1, thermostat, barostat, settings
-    )
-    return carry_out(task)
+    return carry_out(setup.task(system, start, temperature, (time, timestep), 1, thermostat, barostat, settings))
 
 
 def test_a_trap_has_its_boltzmann_moments():
@@ -207,7 +204,7 @@ def test_momentum_is_counted_only_where_it_is_free():
     for thermostat, system, begin, expected in (
         (Rescaling(), trap, start, False), (Rescaling(), free, lattice(4), True), (Langevin(), free, lattice(4), False),
     ):  # fmt: skip
-        task = setup.task(system, begin, [T], (1.0, 0.01), 1, thermostat, None, Settings())
+        task = setup.task(system, begin, T, (1.0, 0.01), 1, thermostat, None, Settings())
         graph = setup.graph(task, np.arange(task.beads), begin.positions, begin.box)
         potential = setup.in_precision(system.potential, np.float32)
         assert (thermostat.conserves_momentum and setup.keeps_momentum(potential, graph)) == expected
@@ -216,23 +213,13 @@ def test_momentum_is_counted_only_where_it_is_free():
     assert np.abs(centre - lattice(4).positions.mean(1)).max() < 1e-6
 
 
-def test_a_ladder_has_one_ensemble_a_temperature():
-    cold, hot = ladder(
-        model(Trap(100.0), 20), Frames(np.zeros((1, 20, 3))), [100.0, 300.0], 20.0, 0.02, 1,
-        thermostat=Langevin(5.0), settings=Settings(save_every=0.2),
-    )  # fmt: skip
-    assert (cold.state.temperature, hot.state.temperature) == (100.0, 300.0)
-    ratio = (hot.frames.positions[20:] ** 2).mean() / (cold.frames.positions[20:] ** 2).mean()
-    assert ratio == pytest.approx(3.0, rel=0.15)
-
-
 def test_sorted_beads_come_back_in_their_order():
     """Above a few hundred beads the run sorts them in space; a user does not see it."""
     start, system = lattice(7), argon(343)
     frames = simulate(system, start, T, 0.02, 0.005, 1, settings=Settings(precision="double", save_every=0.005)).frames
     assert np.abs(frames.positions[0] - start.positions[0]).max() < 0.02
     shuffle = np.random.default_rng(0).permutation(343)
-    task = setup.task(system, Frames(start.positions[:, shuffle], start.box), [T], (1.0, 0.01), 1, NVE(), None, DOUBLE)
+    task = setup.task(system, Frames(start.positions[:, shuffle], start.box), T, (1.0, 0.01), 1, NVE(), None, DOUBLE)
     order = setup.cell_order(task)
     assert sorted(order) == list(range(343))
     steps = np.linalg.norm(np.diff(start.positions[0][shuffle][order], axis=0), axis=1)

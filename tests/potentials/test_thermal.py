@@ -103,6 +103,7 @@ def test_what_cannot_be_meant_is_refused():
             Thermal(spline(1), spline(2), reference=reference)
 
 
+@pytest.mark.filterwarnings("ignore:this model learned at")  # the form is exact at all temperatures
 def test_forces_at_two_temperatures_give_the_forces_at_all():
     """V6: F = -2 R - 1.2 kT, from labels through the fit; at one temperature alone the entropy stays unknown."""
     bath = ExponentialBath()

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from meanforce.dynamics.barostat import Barostat, rescaled
+from meanforce.dynamics.exchange import Exchange
 from meanforce.dynamics.integrators import Integrator, Phase, System, at_rest, kinetic_energy, scaled
 from meanforce.graph import Graph, rebuild, strained
 from meanforce.numerics.neighbours import IMPOSSIBLE
@@ -57,6 +58,7 @@ class Records(NamedTuple):
     virial: Float[Array, "frames replicas"] | None
     kinetic: Float[Array, "frames replicas"]
     stored: Float[Array, "frames replicas"]
+    thermal_energy: Float[Array, "frames replicas"]  # kT of the step
 
 
 class Block(NamedTuple):
@@ -127,7 +129,7 @@ def _stretch(laws: _Laws, graph: Graph, span, carry):
     def onward(carry):
         walk, patch, records, stop = carry
         walk = _steps(laws, graph, patch, walk)
-        due = (walk.phase.step == _next_event(laws.program, walk)) & _holds(graph, patch, walk)
+        due = (walk.phase.step == _next_event(laws, walk)) & _holds(graph, patch, walk)
         event = lambda carry: _event(laws, graph, start, carry)
         return jax.lax.cond(due, event, lambda carry: carry, (walk, patch, records, stop))
 
@@ -137,38 +139,41 @@ def _stretch(laws: _Laws, graph: Graph, span, carry):
 def _steps(laws: _Laws, graph: Graph, patch: _Patch, walk: _Walk) -> _Walk:
     """Steps up to the next event, or until the list no longer holds."""
     program, potential, system = laws
-    target = _next_event(program, walk)
+    target = _next_event(laws, walk)
 
     def going(walk):
         return (walk.phase.step < target) & _holds(graph, patch, walk)
 
     def onward(walk):
-        forces = _forces(potential, _placed(graph, walk.phase, patch))
+        now = system.at(walk.phase)
+        forces = _forces(potential, _placed(graph, walk.phase, patch, system))
         pending = jnp.where(walk.whole, 0.0, program.timestep)
-        phase = program.integrator.finish(walk.phase, forces, system, pending)
-        phase = program.integrator.advance(phase, forces, system, program.timestep)
+        phase = program.integrator.finish(walk.phase, forces, now, pending)
+        phase = program.integrator.advance(phase, forces, now, program.timestep)
         return _Walk(phase._replace(step=phase.step + 1), jnp.array(False))
 
     return jax.lax.while_loop(going, onward, walk)
 
 
 def _event(laws: _Laws, graph: Graph, start, carry):
-    """Completes the step, keeps the frame, and lets the barostat act."""
+    """Completes the step, keeps the frame, exchanges temperatures, and lets the barostat act."""
     program, potential, system = laws
     walk, patch, records, _ = carry
-    energy, forces, virial = measure(potential, _placed(graph, walk.phase, patch))
+    now = system.at(walk.phase)
+    energy, forces, virial = measure(potential, _placed(graph, walk.phase, patch, system))
     pending = jnp.where(walk.whole, 0.0, program.timestep)
-    phase = program.integrator.finish(walk.phase, forces, system, pending)
-    # Events of the barostat write too, until the frame's own event has the last word.
+    phase = program.integrator.finish(walk.phase, forces, now, pending)
+    # Other events write too, until the frame's own event has the last word.
     row = (phase.step - start - 1) // program.save_every
     kept = Records(
-        phase.positions, phase.box, energy, virial, kinetic_energy(phase.velocities, system),
-        program.integrator.stored(phase, system),
+        phase.positions, phase.box, energy, virial, kinetic_energy(phase.velocities, now),
+        program.integrator.stored(phase, now), now.thermal_energy,
     )  # fmt: skip
     records = jax.tree.map(lambda all_, one: all_.at[row].set(one), records, kept)
+    phase, virial = _exchanged(laws, graph, patch, (phase, energy, virial))
     jumped = jnp.array(False)
     if program.barostat is not None:
-        factors = program.barostat.scale(phase, virial, system, program.timestep)
+        factors = program.barostat.scale(phase, virial, system.at(phase), program.timestep)
         factors = jnp.where(phase.step % program.barostat.interval == 0, factors, 1.0)
         jumped = ~(jnp.abs(factors - 1) < _LARGEST_JUMP).all()
         factors = jnp.where(jumped, 1.0, factors)
@@ -179,13 +184,36 @@ def _event(laws: _Laws, graph: Graph, start, carry):
     return walk, patch, records, jnp.where((stop == FINISHED) & jumped, BOX_JUMPED, stop)
 
 
-def _next_event(program: Program, walk: _Walk) -> Int[Array, ""]:
-    """The first step after this one, or this one if it is not complete, that is recorded or rescaled."""
+def _exchanged(laws: _Laws, graph: Graph, patch: _Patch, measured):
+    """Temperatures exchanged where it is their turn, and the virial at those that replicas have then."""
+    exchange = laws.system.course
+    if not isinstance(exchange, Exchange):
+        return measured[0], measured[2]
+
+    def turn(measured):
+        phase, energy, virial = measured
+        placed = _placed(graph, phase, patch, laws.system)
+        placed = _heated(placed, exchange.proposed(phase))
+        if virial is None:
+            return exchange.decide(phase, energy, _energy(laws.potential, placed), laws.system)[0], None
+        other, _, there = measure(laws.potential, placed)
+        phase, accepted = exchange.decide(phase, energy, other, laws.system)
+        return phase, jnp.where(accepted, there, virial)
+
+    due = measured[0].step % exchange.every == 0
+    return jax.lax.cond(due, turn, lambda measured: (measured[0], measured[2]), measured)
+
+
+def _next_event(laws: _Laws, walk: _Walk) -> Int[Array, ""]:
+    """The first step after this one, or this one if it is not complete, at which more happens than a step."""
     last = walk.phase.step - jnp.where(walk.whole, 0, 1)
     due = lambda every: (last // every + 1) * every
-    if program.barostat is None:
-        return due(program.save_every)
-    return jnp.minimum(due(program.save_every), due(program.barostat.interval))
+    first = due(laws.program.save_every)
+    if laws.program.barostat is not None:
+        first = jnp.minimum(first, due(laws.program.barostat.interval))
+    if isinstance(laws.system.course, Exchange):
+        first = jnp.minimum(first, due(laws.system.course.every))
+    return first
 
 
 def _holds(graph: Graph, patch: _Patch, walk: _Walk) -> Bool[Array, ""]:
@@ -206,7 +234,7 @@ def _diagnose(walk: _Walk, system: System, graph: Graph) -> Int[Array, ""]:
     phase = walk.phase
     finite = jnp.isfinite(phase.positions).all() & jnp.isfinite(phase.velocities).all()
     own = 0.5 * (system.masses * phase.velocities**2).reshape(system.replicas, -1, 3).sum(-1)
-    hot = (own > HOTTEST * system.thermal_energy[:, None]).any()
+    hot = (own > HOTTEST * system.at(phase).thermal_energy[:, None]).any()
     small = (_needed(graph) >= IMPOSSIBLE).any()
     causes = [(~finite, NOT_FINITE), (hot, TOO_HOT), (small, SMALL_BOX), (graph.overflow, OVERFLOW)]
     return jnp.select([when for when, _ in causes], [jnp.array(cause) for _, cause in causes], FINISHED)
@@ -234,20 +262,26 @@ def _relist(graph: Graph, phase: Phase) -> tuple[Graph, _Patch]:
     return graph, _Patch(phase.positions, origin, jnp.ones(graph.frames))
 
 
-def _placed(graph: Graph, phase: Phase, patch: _Patch) -> Graph:
-    """The graph at the phase's positions, in the precision of the graph."""
+def _placed(graph: Graph, phase: Phase, patch: _Patch, system: System) -> Graph:
+    """The graph at the phase's positions and temperatures, in the precision of the graph."""
     near = (phase.positions - patch.origin).astype(graph.positions.dtype)
     graph = eqx.tree_at(lambda g: g.positions, graph, near)
+    if system.course is not None:
+        graph = _heated(graph, system.course.kelvin(phase))
     if phase.box is None:
         return graph
     return eqx.tree_at(lambda g: g.box, graph, phase.box.astype(near.dtype))
+
+
+def _heated(graph: Graph, kelvin: Float[Array, "frames"]) -> Graph:
+    return eqx.tree_at(lambda g: g.temperature, graph, kelvin.astype(graph.positions.dtype))
 
 
 def _blank(program: Program, phase: Phase, system: System) -> Records:
     many = lambda shape: jnp.zeros((program.frames, *shape))
     scalars = many((system.replicas,))
     box, virial = (None, None) if phase.box is None else (many(phase.box.shape), scalars)
-    return Records(many(phase.positions.shape), box, scalars, virial, scalars, scalars)
+    return Records(many(phase.positions.shape), box, scalars, virial, scalars, scalars, scalars)
 
 
 def _energy(potential: Potential, graph: Graph) -> Float[Array, "replicas"]:

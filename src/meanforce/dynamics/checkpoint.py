@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from meanforce.dynamics.exchange import Swaps
 from meanforce.dynamics.integrators import Phase
 
 _VERSION = 1
@@ -29,6 +31,7 @@ class Checkpoint(NamedTuple):
 def pack(checkpoint: Checkpoint) -> bytes:
     phase = checkpoint.phase
     arrays = {f"thermostat{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(phase.thermostat))}
+    arrays |= {f"swaps{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(phase.swaps))}
     arrays |= {name: np.asarray(getattr(phase, name)) for name in ("step", "positions", "velocities")}
     if phase.box is not None:
         arrays["box"] = np.asarray(phase.box)
@@ -39,17 +42,27 @@ def pack(checkpoint: Checkpoint) -> bytes:
 
 
 def unpack(state: bytes, like: Phase) -> Checkpoint:
-    """Reads a checkpoint back; `like` gives the structure of the thermostat's part."""
+    """Reads a checkpoint back; `like` gives the structure of thermostat and exchanges."""
     with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
         if int(arrays["version"]) > _VERSION:
             raise ValueError("this checkpoint was written by a newer meanforce; upgrade, or begin the run anew")
-        leaves, structure = jax.tree.flatten(like.thermostat)
-        thermostat = jax.tree.unflatten(structure, [jnp.asarray(arrays[f"thermostat{k}"]) for k in range(len(leaves))])
+        thermostat, swaps = (_tree(arrays, name, getattr(like, name)) for name in ("thermostat", "swaps"))
         phase = Phase(
             jnp.asarray(arrays["positions"]), jnp.asarray(arrays["velocities"]),
-            None if like.box is None else jnp.asarray(arrays["box"]), thermostat, jnp.asarray(arrays["step"]),
+            None if like.box is None else jnp.asarray(arrays["box"]), thermostat, jnp.asarray(arrays["step"]), swaps,
         )  # fmt: skip
         return Checkpoint(phase, arrays["order"], tuple(int(c) for c in arrays["capacities"]))
+
+
+def swaps_of(state: bytes, like: Swaps) -> Swaps:
+    """What a checkpoint says of exchanges."""
+    with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+        return _tree(arrays, "swaps", like)
+
+
+def _tree(arrays: Mapping[str, np.ndarray], name: str, like: Any) -> Any:
+    leaves, structure = jax.tree.flatten(like)
+    return jax.tree.unflatten(structure, [jnp.asarray(arrays[f"{name}{k}"]) for k in range(len(leaves))])
 
 
 def step_of(state: bytes) -> int:

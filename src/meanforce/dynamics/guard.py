@@ -23,10 +23,6 @@ _LOOKED_AT = 200  # training frames whose doubt is computed
 _AT_ONCE = 20_000  # beads
 
 
-class ExtrapolationWarning(UserWarning):
-    """A simulation has left what its model was trained on."""
-
-
 @runtime_checkable
 class Doubtful(Protocol):
     """What knows how uncertain a force is: a committee, or what a fit has as its `posterior`."""

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 import meanforce.numerics.precision  # noqa: F401
+from meanforce.units import KB
 
 Forces = Float[Array, "beads 3"]
 
@@ -26,10 +27,15 @@ class System(NamedTuple):
     thermal_energy: Float[Array, "replicas"]  # kT in kJ/mol
     freedom: Float[Array, "replicas"]  # degrees of freedom that carry kinetic energy
     keys: UInt32[Array, "replicas 2"]
+    course: Course | None = None  # of temperatures that change
 
     @property
     def replicas(self) -> int:
         return self.thermal_energy.shape[0]
+
+    def at(self, phase: Phase) -> System:
+        """With the temperatures of a step."""
+        return self if self.course is None else self._replace(thermal_energy=KB * self.course.kelvin(phase))
 
 
 class Phase(NamedTuple):
@@ -40,6 +46,14 @@ class Phase(NamedTuple):
     box: Float[Array, "replicas 3 3"] | None
     thermostat: Any
     step: Int[Array, ""]
+    swaps: Any = None  # of replicas that exchange their temperatures
+
+
+@runtime_checkable
+class Course(Protocol):
+    """Temperatures that change during a run."""
+
+    def kelvin(self, phase: Phase) -> Float[Array, "replicas"]: ...
 
 
 @runtime_checkable

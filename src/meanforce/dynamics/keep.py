@@ -11,7 +11,9 @@ import numpy as np
 
 from meanforce.data.storage import Store, read_state
 from meanforce.data.writer import Writer, part_folder
-from meanforce.dynamics.checkpoint import Checkpoint, fingerprint, pack, step_of
+from meanforce.dynamics.checkpoint import Checkpoint, fingerprint, pack, step_of, swaps_of
+from meanforce.dynamics.exchange import Ladder, Swaps
+from meanforce.dynamics.ramp import Ramp
 from meanforce.dynamics.settings import SimulationStopped, Trace
 from meanforce.dynamics.setup import Task
 from meanforce.dynamics.trajectory import targets, write_trajectory
@@ -77,8 +79,8 @@ class Keeper:
         return frames, _joined(self._traces)
 
 
-def finished(task: Task) -> Frames | None:
-    """The frames of a run that was carried out before, if this is the same and no longer one."""
+def finished(task: Task) -> tuple[Frames, Trace] | None:
+    """What a run gave that was carried out before, if this is the same and no longer one."""
     path = None if task.settings.output is None else Path(task.settings.output)
     if path is None or not task.settings.resume or not path.exists() or part_folder(path).exists():
         return None
@@ -90,7 +92,8 @@ def finished(task: Task) -> Frames | None:
     frames = store.read(slice(0, task.schedule.steps // task.schedule.save_every * len(task.temperatures)))
     store.close()
     _export(task, path, frames, again=False)
-    return frames
+    swaps = swaps_of(state, Swaps.begin(len(task.temperatures))) if isinstance(task.change, Ladder) else None
+    return frames, no_trace()._replace(swaps=swaps)
 
 
 @contextmanager
@@ -123,8 +126,12 @@ def _export(task: Task, output: Path, frames: Frames, *, again: bool) -> None:
 def provenance(task: Task) -> dict:
     """What makes the run what it is: a run is only resumed with the same."""
     seed = task.seed if isinstance(task.seed, int | np.integer) else [int(s) for s in task.seed]
+    changes: dict = {} if task.change is None else {"temperature_changes": repr(task.change)}
+    if isinstance(task.change, Ramp):
+        changes["ramp_steps"] = task.schedule.steps
     return {
         "program": "simulation",
+        **changes,
         "potential": fingerprint(task.potential),
         "temperatures": list(task.temperatures),
         "timestep": task.schedule.timestep,
@@ -153,4 +160,5 @@ def _joined(traces: list[Trace]) -> Trace:
         return no_trace()
     join = lambda name: np.concatenate([getattr(trace, name) for trace in traces])
     pressure = None if traces[0].pressure is None else join("pressure")
-    return Trace(join("step"), join("kinetic_temperature"), join("conserved"), join("potential"), pressure)
+    kinetic, conserved, potential = (join(name) for name in ("kinetic_temperature", "conserved", "potential"))
+    return Trace(join("step"), kinetic, conserved, potential, pressure, traces[-1].swaps)

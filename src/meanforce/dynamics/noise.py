@@ -62,6 +62,13 @@ def normals(
     return jax.lax.optimization_barrier(np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(uniform))
 
 
+def uniforms(keys: UInt32[Array, "replicas 2"], step: Int[Array, ""], place: int) -> Float[Array, "replicas"]:
+    """A number between 0 and 1 of each stream, in double precision, never 0."""
+    low, high = (step & 0xFFFFFFFF).astype(jnp.uint32), (step >> 32).astype(jnp.uint32)
+    word, _ = bits((keys[:, 0], keys[:, 1] ^ high), jnp.full(keys.shape[0], place, jnp.uint32), low)
+    return (word.astype(float) + 0.5) * 2.0**-32
+
+
 def chi_square(
     keys: UInt32[Array, "replicas 2"], step: Int[Array, ""], freedom: Float[Array, "replicas"]
 ) -> Float[Array, "replicas"]:

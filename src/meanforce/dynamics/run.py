@@ -9,20 +9,22 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from meanforce.dynamics import block as blocks
 from meanforce.dynamics import checkpoint, setup
 from meanforce.dynamics.barostat import Barostat
 from meanforce.dynamics.block import Block, Program, run_block
-from meanforce.dynamics.guard import ExtrapolationWarning
 from meanforce.dynamics.integrators import Integrator, Phase, System
-from meanforce.dynamics.keep import Keeper, finished, no_trace, open_keeper
+from meanforce.dynamics.keep import Keeper, finished, open_keeper
+from meanforce.dynamics.ramp import Ramp
 from meanforce.dynamics.settings import Progress, Settings, SimulationStopped, Trace
 from meanforce.dynamics.thermostats import Langevin
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.potentials.base import Potential
+from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.topology import Topology
 from meanforce.units import BAR, KB
 
@@ -44,7 +46,7 @@ class Model(Protocol):
 def simulate(
     model: Model,
     start: Frames,
-    temperature: float,
+    temperature: float | Ramp,
     time: float,
     timestep: float,
     seed: int | Sequence[int],
@@ -55,43 +57,24 @@ def simulate(
 ) -> Ensemble:
     """Molecular dynamics of a model's beads: `time` ps in steps of `timestep` ps at `temperature` K.
 
+    With `mf.Ramp(start, end)` the temperature changes at a constant rate: every frame has its own, the free energy
+    A(R; T) follows it, and neither `state.temperature` nor `reduced` exists (NaN): the frames are of no one state.
     `start` is one frame, or one for each replica. The first frame kept is that after `settings.save_every`;
     leave out what is not yet in equilibrium by slicing or with `inspect`. Positions are not wrapped into the
     box, so that displacements are those of the beads. Of NVE, `reduced` is NaN: its samples are not those of
     a temperature. A run that cannot go on raises SimulationStopped with its cause and the last good frame.
     """
-    temperatures = [temperature] * settings.replicas
-    task = setup.task(model, start, temperatures, (time, timestep), seed, thermostat, barostat, settings)
+    task = setup.task(model, start, temperature, (time, timestep), seed, thermostat, barostat, settings)
     frames, _ = carry_out(task)
-    return _ensemble(task, frames)
-
-
-def ladder(
-    model: Model,
-    start: Frames,
-    temperatures: Sequence[float],
-    time: float,
-    timestep: float,
-    seed: int | Sequence[int],
-    *,
-    thermostat: Integrator = _LANGEVIN,
-    barostat: Barostat | None = None,
-    settings: Settings = _SETTINGS,
-) -> tuple[Ensemble, ...]:
-    """One replica at each of several temperatures (K), side by side in one graph; see `simulate`."""
-    if settings.replicas not in (1, len(temperatures)):
-        raise ValueError(f"{len(temperatures)} temperatures make as many replicas; leave settings.replicas out")
-    settings = Settings(**{**settings.__dict__, "replicas": len(temperatures)})
-    task = setup.task(model, start, temperatures, (time, timestep), seed, thermostat, barostat, settings)
-    frames, _ = carry_out(task)
-    return tuple(_ensemble(task, frames[frames.trajectory == r]) for r in range(len(temperatures)))
+    temperature = np.nan if isinstance(temperature, Ramp) else temperature
+    return ensemble_of(task, frames, temperature)
 
 
 def carry_out(task: setup.Task) -> tuple[Frames, Trace]:
     """Runs a task block by block; frames of all replicas, one time after another."""
     done_before = finished(task)
     if done_before is not None:
-        return done_before, no_trace()
+        return done_before
     with open_keeper(task) as keeper:
         run = _prepare(task, keeper)
         watch = _Watch(task, int(run.phase.step))
@@ -132,7 +115,7 @@ def _prepare(task: setup.Task, keeper: Keeper) -> _Run:
     order = setup.cell_order(task)
     positions = np.asarray(task.start.positions, float)[:, order]
     graph = setup.graph(task, order, positions, task.start.box)
-    potential = setup.in_precision(task.potential, task.settings.dtype)
+    potential = setup.at_work(task)
     if not np.array_equal(order, np.arange(task.beads)) and not setup.same_energy(task, potential, graph):
         # A potential that tells beads apart by their number is run in the user's order.
         order = np.arange(task.beads)
@@ -180,11 +163,20 @@ def _frames(task: setup.Task, order: np.ndarray, block: Block, rows: int) -> Fra
         flat(records.box, 3, 3) if periodic else None,
         energy=flat(records.energy),
         virial=flat(records.virial) if periodic else None,
-        temperature=np.tile(task.temperatures, rows),
+        temperature=_kelvin(task, flat(records.thermal_energy)),
         time=np.repeat(times, replicas),
         trajectory=np.tile(np.arange(replicas), rows),
         parameters={name: np.tile(value, rows) for name, value in task.start.parameters.items()},
     )
+
+
+def _kelvin(task: setup.Task, thermal_energy: Float[np.ndarray, "replicas"]) -> Float[np.ndarray, "replicas"]:
+    """From kT to K, without rounding where the temperatures are given."""
+    kelvin = thermal_energy / KB
+    if isinstance(task.change, Ramp):
+        return kelvin
+    given = np.array(task.temperatures)
+    return given[np.abs(kelvin[:, None] - given).argmin(1)]
 
 
 def _frame_of(task: setup.Task, run: _Run) -> Frames:
@@ -192,7 +184,8 @@ def _frame_of(task: setup.Task, run: _Run) -> Frames:
     replicas = len(task.temperatures)
     positions = np.asarray(run.phase.positions).reshape(replicas, task.beads, 3)[:, np.argsort(run.order)]
     box = None if run.phase.box is None else np.asarray(run.phase.box)
-    return Frames(positions, box, temperature=np.array(task.temperatures), trajectory=np.arange(replicas))
+    kelvin = _kelvin(task, np.asarray(run.system.at(run.phase).thermal_energy))
+    return Frames(positions, box, temperature=kelvin, trajectory=np.arange(replicas))
 
 
 def _trace(task: setup.Task, run: _Run, block: Block, rows: int) -> Trace:
@@ -202,24 +195,23 @@ def _trace(task: setup.Task, run: _Run, block: Block, rows: int) -> Trace:
     pressure = None
     if records.box is not None:
         volume = np.abs(np.linalg.det(np.asarray(records.box)[:rows]))
-        uncounted = (3 * task.beads - np.asarray(run.system.freedom)) * np.asarray(run.system.thermal_energy)
+        uncounted = (3 * task.beads - np.asarray(run.system.freedom)) * np.asarray(records.thermal_energy)[:rows]
         pressure = (2 * kinetic + uncounted + np.asarray(records.virial)[:rows]) / (3 * volume) / BAR
-    breathing = np.nan if task.barostat is not None else 0.0
+    breathing = np.nan if task.barostat is not None or task.change is not None else 0.0
     return Trace(
         np.arange(last - rows + 1, last + 1) * every, 2 * kinetic / (KB * np.asarray(run.system.freedom)),
-        kinetic + energy + stored + breathing, energy, pressure,
+        kinetic + energy + stored + breathing, energy, pressure, block.phase.swaps,
     )  # fmt: skip
 
 
-def _ensemble(task: setup.Task, frames: Frames) -> Ensemble:
-    """The frames of one temperature, as they were sampled: all weights are the same."""
+def ensemble_of(task: setup.Task, frames: Frames, temperature: float) -> Ensemble:
+    """The frames of one temperature, as they were sampled: all weights are the same. NaN: of no one temperature."""
     parameters = tuple((name, float(value[0])) for name, value in frames.parameters.items())
     pressure = None if task.barostat is None else task.barostat.pressure
-    temperature = np.asarray(frames.temperature)
     reduced = np.asarray(frames.energy) / (KB * temperature)
     if not task.thermostat.canonical:
         reduced = np.full(len(frames), np.nan)
-    state = State(float(temperature[0]), pressure, parameters)
+    state = State(float(temperature), pressure, parameters)
     return Ensemble(frames, task.topology, state, reduced, np.zeros(len(frames)), np.asarray(frames.trajectory))
 
 

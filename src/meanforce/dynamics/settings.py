@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from meanforce.dynamics.exchange import Swaps
 from meanforce.dynamics.guard import Guard
 from meanforce.frames import Frames
 
@@ -87,20 +88,24 @@ def schedule(time: float, timestep: float, save_every: float | None, beads: int)
     for name, value in (("time", time), ("timestep", timestep)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be a positive number of ps, not {value}")
-    steps = round(time / timestep)
-    if not _whole(time / timestep) or steps < 1:
-        raise ValueError(f"time = {time} ps is not a whole number of steps of {timestep} ps")
+    steps = whole_steps("time", time, timestep)
     if save_every is None:
         every = -(-steps // 1000)
         save_every, steps = timestep * every, -(-steps // every) * every
-    every = round(save_every / timestep)
-    if every < 1 or not _whole(save_every / timestep):
-        raise ValueError(f"save_every = {save_every} ps is not a whole number of steps of {timestep} ps")
+    every = whole_steps("save_every", save_every, timestep)
     if steps < every or steps % every:
         raise ValueError(f"time = {time} ps is not a whole number of frames, one each {save_every} ps")
     length = int(np.clip(_BEAD_STEPS // beads, 100, _LONGEST))
     frames = max(1, min(length // every, _RECORD_BYTES // (24 * beads), steps // every))
     return Schedule(steps, every, frames, float(timestep))
+
+
+def whole_steps(name: str, time: float, timestep: float) -> int:
+    """A time (ps) in steps."""
+    steps = round(time / timestep)
+    if steps < 1 or not _whole(time / timestep):
+        raise ValueError(f"{name} = {time} ps is not a whole number of steps of {timestep} ps")
+    return steps
 
 
 class Trace(NamedTuple):
@@ -111,12 +116,13 @@ class Trace(NamedTuple):
     conserved: Float[np.ndarray, "frames replicas"]  # kJ/mol, NaN for thermostats that have none
     potential: Float[np.ndarray, "frames replicas"]  # kJ/mol
     pressure: Float[np.ndarray, "frames replicas"] | None  # bar, by the virial
+    swaps: Swaps | None = None  # of the whole run, to its end on the disk
 
     def first(self, rows: int) -> Trace:
         """That of the first frames alone."""
         pressure = None if self.pressure is None else self.pressure[:rows]
         kinetic, conserved, potential = (a[:rows] for a in (self.kinetic_temperature, self.conserved, self.potential))
-        return Trace(self.step[:rows], kinetic, conserved, potential, pressure)
+        return Trace(self.step[:rows], kinetic, conserved, potential, pressure, self.swaps)
 
 
 class SimulationStopped(RuntimeError):

@@ -13,14 +13,18 @@ from jaxtyping import Float, Int
 
 from meanforce.dynamics.barostat import Barostat
 from meanforce.dynamics.block import Program, measure
-from meanforce.dynamics.integrators import Integrator, Phase, System, maxwell, without_drift
+from meanforce.dynamics.exchange import Exchange, Ladder, Swaps
+from meanforce.dynamics.integrators import Course, Integrator, Phase, System, maxwell, without_drift
 from meanforce.dynamics.noise import replica_keys
-from meanforce.dynamics.settings import Schedule, Settings, schedule
+from meanforce.dynamics.ramp import Ramp
+from meanforce.dynamics.settings import Schedule, Settings, schedule, whole_steps
 from meanforce.frames import Frames
 from meanforce.graph import Graph, build
 from meanforce.potentials.base import Potential
+from meanforce.potentials.thermal import folded
+from meanforce.potentials.validity import check_temperature
 from meanforce.topology import Topology
-from meanforce.units import KB
+from meanforce.units import BAR, KB
 
 #: Rows of the lists are this much longer than the first list needs.
 _ROOM = 1.08
@@ -35,7 +39,8 @@ class Task:
     potential: Potential
     topology: Topology
     start: Frames  # one frame per replica
-    temperatures: tuple[float, ...]  # K, one per replica
+    temperatures: tuple[float, ...]  # K, one per replica, at the beginning
+    change: Ramp | Ladder | None  # how they change
     schedule: Schedule
     seed: int | Sequence[int]
     thermostat: Integrator
@@ -48,11 +53,15 @@ class Task:
 
 
 def task(
-    model, start: Frames, temperatures: Sequence[float], times: tuple[float, float], seed: int | Sequence[int],
+    model, start: Frames, temperature: float | Ramp | Ladder, times: tuple[float, float], seed: int | Sequence[int],
     thermostat: Integrator, barostat: Barostat | None, settings: Settings,
 ) -> Task:  # fmt: skip
     """Checks what the user gave. `times` are the length of the run and the step, in ps."""
+    if isinstance(temperature, Ladder):
+        settings = _one_each(temperature, settings)
     replicas = settings.replicas
+    change = _change(temperature, thermostat)
+    temperatures, used = _temperatures(temperature, replicas)
     if start.particles != len(model.topology):
         raise ValueError(f"start holds {start.particles} beads and the model's topology {len(model.topology)}")
     if len(start) not in (1, replicas):
@@ -60,18 +69,45 @@ def task(
     for name, value in (("positions", start.positions), ("box", start.box)):
         if value is not None and not np.isfinite(value).all():
             raise ValueError(f"the {name} of start are not finite; choose another frame to start from")
-    if not all(np.isfinite(t) and t > 0 for t in temperatures):
-        raise ValueError(f"temperatures are positive numbers in K, not {list(temperatures)}")
     if barostat is not None and start.box is None:
         raise ValueError("a barostat needs a box; start has none: give one, or leave the barostat out")
     if barostat is not None and not thermostat.canonical:
         raise ValueError("a barostat needs a thermostat beside it: take Langevin, NoseHoover or Rescaling, not NVE")
+    check_temperature(model, used)
     first = start if len(start) == replicas else Frames.concatenate([start[0]] * replicas)
     plan = schedule(*times, settings.save_every, replicas * start.particles)
+    if isinstance(change, Ladder) and change.every is not None:
+        whole_steps("every", change.every, plan.timestep)
     return Task(
-        model.potential, model.topology, first, tuple(float(t) for t in temperatures), plan, seed, thermostat,
-        barostat, settings,
-    )  # fmt: skip
+        model.potential, model.topology, first, temperatures, change, plan, seed, thermostat, barostat, settings
+    )
+
+
+def _temperatures(temperature: float | Ramp | Ladder, replicas: int) -> tuple[tuple[float, ...], np.ndarray]:
+    """That of each replica at the beginning, and the extremes of a run, K."""
+    if isinstance(temperature, Ladder):
+        return temperature.temperatures, np.array(temperature.temperatures)
+    if isinstance(temperature, Ramp):
+        return (float(temperature.start),) * replicas, np.array([temperature.start, temperature.end])
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperatures are positive numbers in K, not {temperature}")
+    return (float(temperature),) * replicas, np.array([temperature])
+
+
+def _one_each(ladder: Ladder, settings: Settings) -> Settings:
+    rungs = len(ladder.temperatures)
+    if settings.replicas not in (1, rungs):
+        raise ValueError(f"{rungs} temperatures make as many replicas; leave settings.replicas out")
+    return replace(settings, replicas=rungs)
+
+
+def _change(temperature: float | Ramp | Ladder, thermostat: Integrator) -> Ramp | Ladder | None:
+    """A ramp, or a ladder that is exchanged; both need a bath."""
+    if not isinstance(temperature, Ramp | Ladder) or (isinstance(temperature, Ladder) and temperature.every is None):
+        return None
+    if not thermostat.canonical:
+        raise ValueError("ramps and exchanges need a thermostat: take Langevin, NoseHoover or Rescaling, not NVE")
+    return temperature
 
 
 def cell_order(task: Task) -> Int[np.ndarray, "beads"]:
@@ -97,7 +133,20 @@ def system(task: Task, order: Int[np.ndarray, "beads"], at_rest: bool) -> System
         jnp.asarray(KB * np.array(task.temperatures)),
         jnp.full(replicas, freedom),
         jnp.asarray(replica_keys(task.seed, replicas)),
+        _course(task),
     )
+
+
+def _course(task: Task) -> Course | None:
+    """How the temperatures change, as the compiled loop reads it."""
+    change = task.change
+    if isinstance(change, Ramp):
+        return change.over(task.schedule.steps, len(task.temperatures))
+    if change is None or change.every is None:
+        return None
+    pressure = None if task.barostat is None else jnp.array(task.barostat.pressure * BAR)
+    every = whole_steps("every", change.every, task.schedule.timestep)
+    return Exchange(jnp.asarray(change.temperatures), jnp.array(every), pressure)
 
 
 def graph(
@@ -134,7 +183,8 @@ def phase(task: Task, order: Int[np.ndarray, "beads"], system: System, at_rest: 
     if at_rest:
         velocities = without_drift(velocities, system)
     box = None if task.start.box is None else jnp.asarray(task.start.box, float)
-    return Phase(positions, velocities, box, task.thermostat.init(system), jnp.array(0))
+    swaps = Swaps.begin(len(task.temperatures)) if isinstance(task.change, Ladder) else None
+    return Phase(positions, velocities, box, task.thermostat.init(system), jnp.array(0), swaps)
 
 
 def program(task: Task, at_rest: bool) -> Program:
@@ -158,6 +208,14 @@ def keeps_momentum(potential: Potential, graph: Graph) -> bool:
     each = np.asarray(forces, float).reshape(graph.frames, -1, 3)
     net, size = np.abs(each.sum(1)).max(-1), np.sqrt((each**2).sum((1, 2)))
     return each.shape[1] > 1 and bool((net <= 1e-3 * size).all())
+
+
+def at_work(task: Task) -> Potential:
+    """The potential as the run evaluates it: at one temperature its heads are folded into one."""
+    (kelvin, *others) = set(task.temperatures)
+    varies = others or task.change is not None
+    potential = task.potential if varies else folded(task.potential, kelvin)
+    return in_precision(potential, task.settings.dtype)
 
 
 def in_precision(potential: Potential, dtype) -> Potential:

@@ -146,6 +146,13 @@ class LinearThermal(LinearPotential):
         return [slice(a, b) for a, b in pairwise(ends)]
 
 
+def folded(potential: Potential, temperature: float) -> Potential:
+    """The same free energy at one temperature (K): each `LinearThermal` in it, at any depth, as cheap as one head."""
+    thermal = lambda node: isinstance(node, LinearThermal)
+    at = lambda node: folded(node.at(temperature), temperature) if thermal(node) else node
+    return jax.tree.map(at, potential, is_leaf=thermal)
+
+
 def factors(graph: Graph, reference: float, count: int) -> Sequence[Float[Array, "frames"]]:
     """What multiplies each head in each frame."""
     if graph.temperature is None:

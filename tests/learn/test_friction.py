@@ -1,0 +1,110 @@
+"""Friction from diffusion: free beads and dumb-bells, whose D = kT/(M gamma) is exact, and a liquid against itself."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import meanforce as mf
+from meanforce import units
+from meanforce.learn.friction import Line
+from meanforce.observables.base import Scalar
+from meanforce.potentials.base import Potential
+from meanforce.potentials.priors import HarmonicBond, LennardJones
+
+T, MASS = 300.0, 20.0
+
+
+class Holder(NamedTuple):
+    potential: Potential
+    topology: mf.Topology
+
+
+class Nothing(Potential):
+    @property
+    def cutoffs(self):
+        return ()
+
+    def energies(self, graph):
+        return 0 * graph.positions[:, 0]
+
+
+def coefficient(mass, gamma, kelvin=T):
+    """kT/(m gamma) in 1e-9 m^2/s."""
+    return units.KB * kelvin / (mass * gamma) * units.DIFFUSION
+
+
+def test_free_beads_have_the_friction_of_einstein():
+    free = Holder(Nothing(), mf.Topology.of(["A"] * 400, masses={"A": MASS}))
+    start, gamma = mf.Frames(np.zeros((1, 400, 3))), 5.0
+    found = mf.match_diffusion(free, start, coefficient(MASS, gamma), T, 60.0, 0.02, 1)
+    assert found.tried[0] == pytest.approx(gamma, rel=1e-12)
+    assert abs(found.value.value - gamma) < 3 * found.value.error
+    assert found.value.error < 0.06 * gamma
+    assert found.thermostat == mf.Langevin(found.value.value)
+    # At another temperature the same friction has the diffusion of that temperature.
+    hot = mf.simulate(free, start, 450.0, 60.0, 0.02, 2, thermostat=found.thermostat)
+    there = mf.observables.diffusion(hot).coefficient
+    assert abs(there.value / coefficient(MASS, gamma, 450.0) - 1) < 3 * np.hypot(
+        there.error / there.value, found.value.error / gamma
+    )
+
+
+def test_dumb_bells_diffuse_as_their_mass():
+    """The first guess, that of free beads, is a factor of two off: bound beads diffuse with kT/(2 m gamma)."""
+    pairs = 200
+    bonds = [(2 * k, 2 * k + 1) for k in range(pairs)]
+    topology = mf.Topology.of(["A"] * (2 * pairs), masses={"A": MASS}, bonds=bonds)
+    spring = HarmonicBond(topology.kinds("bonds"), length=[0.3], stiffness=[2000.0])
+    ends = np.zeros((1, 2 * pairs, 3))
+    ends[0, 1::2, 0] = 0.3
+    gamma = 4.0
+    found = mf.match_diffusion(
+        Holder(spring, topology), mf.Frames(ends), coefficient(2 * MASS, gamma), T, 80.0, 0.02, 3,
+        settings=mf.Settings(save_every=0.1),
+    )  # fmt: skip
+    assert found.tried[0] == pytest.approx(2 * gamma, rel=1e-12)
+    assert abs(found.value.value - gamma) < 3 * found.value.error
+    assert found.value.error < 0.12 * gamma
+
+
+def test_a_liquid_is_given_back_its_own_friction():
+    lennard_jones = LennardJones(("A",), sigma=jnp.array([0.34]), epsilon=jnp.array([0.996]), cutoff=0.8)
+    model = Holder(lennard_jones, mf.Topology.of(["A"] * 64, masses={"A": 39.948}))
+    edge = 4 * 0.34 * 0.6 ** (-1 / 3)
+    sites = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    start = mf.Frames(((sites + 0.5) / 4 * edge)[None], edge * np.eye(3)[None])
+    settings, gamma = mf.Settings(save_every=0.1, replicas=2), 3.0
+    melt = mf.simulate(model, start, 150.0, 20.0, 0.01, 1, thermostat=mf.Langevin(gamma), settings=settings).frames
+    begun = mf.Frames(melt.positions[-2:], melt.box[-2:])
+    run = mf.simulate(model, begun, 150.0, 60.0, 0.01, 2, thermostat=mf.Langevin(gamma), settings=settings)
+    reference = mf.observables.diffusion(run)
+    found = mf.match_diffusion(model, begun, reference, 150.0, 60.0, 0.01, 4, settings=settings)
+    assert found.tried[0] > 1.5 * gamma, "the liquid has its own resistance"
+    assert abs(found.value.value - gamma) < 3 * found.value.error
+    assert found.value.error < 0.4 * gamma
+
+
+def test_a_line_through_exact_runs_is_solved_exactly():
+    tried = np.array([1.0, 2.0, 5.0])
+    runs = [Scalar("D", 1 / (0.5 + 0.25 * g), 0.01, "") for g in tried]
+    line = Line.through(tried, runs, 0.8)
+    assert line.solved(Scalar("D", 0.8, 0.0, "")).value == pytest.approx(3.0, rel=1e-9)
+    spread = [line.solved(Scalar("D", 0.8, e, "")).error for e in (0.0, 0.1)]
+    assert np.sqrt(spread[1] ** 2 - spread[0] ** 2) == pytest.approx(0.1 / 0.8**2 / 0.25, rel=1e-9)
+    with pytest.raises(ValueError, match="without friction its coefficient is 2"):
+        line.solved(Scalar("D", 3.0, 0.0, ""))
+
+
+def test_runs_are_kept_and_gone_on_with(tmp_path):
+    free = Holder(Nothing(), mf.Topology.of(["A"] * 20, masses={"A": MASS}))
+    start = mf.Frames(np.zeros((1, 20, 3)))
+    settings = mf.Settings(save_every=0.1, output=tmp_path / "free.h5", resume=True)
+    match = lambda: mf.match_diffusion(free, start, coefficient(MASS, 5.0), T, 10.0, 0.02, 1, settings=settings)
+    one = match()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"free-{k}.h5" for k in range(5)]
+    two = match()
+    assert one.value == two.value
+    with pytest.raises(ValueError, match="give one above 0"):
+        mf.match_diffusion(free, start, -1.0, T, 10.0, 0.02, 1)
