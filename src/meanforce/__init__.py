@@ -21,6 +21,7 @@ from meanforce.objectives.matching import EnergyMatching, ForceMatching, Pressur
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
+from meanforce.potentials.kernels import KernelPotential
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
 from meanforce.potentials.thermal import LinearThermal, Thermal
@@ -39,6 +40,7 @@ __all__ = [
     "Frames",
     "Guard",
     "HipNN",
+    "KernelPotential",
     "Langevin",
     "LinearThermal",
     "LocalNetwork",

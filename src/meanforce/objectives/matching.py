@@ -15,8 +15,7 @@ from jaxtyping import Array, Float
 from meanforce.data.dataset import Dataset
 from meanforce.ensemble import State
 from meanforce.frames import Frames
-from meanforce.potentials.base import Design, Potential, holds
-from meanforce.potentials.thermal import LinearThermal, Thermal
+from meanforce.potentials.base import Design, Potential
 from meanforce.topology import Topology
 
 
@@ -85,7 +84,7 @@ class EnergyMatching(_Matching):
             )
         if self.data[0].temperature is None:
             raise ValueError("EnergyMatching: the data have no temperature; give temperature= when the set is made")
-        if not holds(potential, (Thermal, LinearThermal)):
+        if not potential.depends_on_temperature:
             raise ValueError(
                 "EnergyMatching: the energy of the atoms says how A changes with temperature, and this potential does "
                 "not change; use mf.LinearThermal.of(potential, reference=...)"
