@@ -16,6 +16,7 @@ from meanforce.learn.fit import fit
 from meanforce.learn.lastlayer import last_layer
 from meanforce.learn.priors import priors, wall
 from meanforce.learn.training import Training
+from meanforce.learn.tuning import tuned
 from meanforce.model import Model
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 from meanforce.potentials.dimenet import DimeNet
@@ -65,5 +66,6 @@ __all__ = [
     "read",
     "simulate",
     "thermodynamics",
+    "tuned",
     "wall",
 ]

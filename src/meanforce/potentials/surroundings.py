@@ -148,18 +148,40 @@ class Surroundings(Descriptor):
     def slopes(self, seen: tuple[Array, ...]) -> Slopes:
         *vectors, _, kinds = seen
 
-        def terms(x, y, z):
-            near = Edges(x, y, z, x * x + y * y + z * z)
-            radial, angular = functions(self._basis, near, self._channels(kinds))
-            return radial[:, :, None] * angular[:, None]
+        def of(x, y, z):
+            return functions(self._basis, Edges(x, y, z, x * x + y * y + z * z), self._channels(kinds))
 
-        along = jnp.eye(3, dtype=vectors[0].dtype)[:, :, None, None]
-        unit = [[jnp.broadcast_to(part, vectors[0].shape) for part in axis] for axis in along]
-        moved = jnp.stack([jax.jvp(terms, tuple(vectors), tuple(axis))[1] for axis in unit])
-        values, change = jax.linearize(self._invariants, terms(*vectors).sum(0))
-        others = jnp.transpose(jax.vmap(jax.vmap(change))(moved), (3, 1, 0, 2))  # of axes, slots, descriptors, beads
+        radial, angular = of(*vectors)
+        found = once(summed(radial, angular, "kc,km->cm"))
+        turns = self._met(angular, found)
+        units = [[jnp.full_like(v, float(n == axis)) for n, v in enumerate(vectors)] for axis in range(3)]
+        moved = [jax.jvp(of, tuple(vectors), tuple(unit))[1] for unit in units]
+        others = jnp.stack([self._moved(radial, turns, r, self._met(a, found)) for r, a in moved], 2)
         strain = jnp.einsum("abk,bkad->bd", jnp.stack(vectors), others)
-        return Slopes(values.T, -others.sum(1), others, strain)
+        return Slopes(self._invariants(found).T, -others.sum(1), others, strain)
+
+    def _met(
+        self, angular: Float[Array, "slots m beads"], found: Float[Array, "channels m beads"]
+    ) -> Float[Array, "slots channels degrees beads"]:
+        """The moments of each degree but 0 that functions of a neighbour meet."""
+        met = angular[:, None] * found
+        each = [met[:, :, n**2 : (n + 1) ** 2].sum(2, keepdims=True) for n in range(self.degree + 1)]
+        return jnp.concatenate(each, 2)[:, :, 1:]
+
+    def _moved(self, radial: Array, turns: Array, radial_dot: Array, turns_dot: Array) -> Float[Array, "beads slots d"]:
+        """How the descriptors change with each neighbour: product rule for its function and for what that meets."""
+        one, two, twice = self._pairs
+        wide = lambda rows, place: rows[:, place, None]
+        change = lambda a, b: wide(radial_dot, a) * turns[:, b] + wide(radial, a) * turns_dot[:, b]
+        products = (change(one, two) + change(two, one)) * twice.astype(radial.dtype)[:, None, None]
+        products = jnp.transpose(products, (3, 0, 2, 1)).reshape(products.shape[-1], len(products), -1)
+        return jnp.concatenate([jnp.moveaxis(radial_dot, -1, 0), products], -1)
+
+    @property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Two channels each, and the root of how often they stand for a product."""
+        one, two = np.triu_indices(len(self.types) * self.radial)
+        return one, two, np.where(one == two, 1.0, sqrt(2))
 
     @property
     def _basis(self) -> Basis:
@@ -170,7 +192,6 @@ class Surroundings(Descriptor):
         return lambda splines: masked(tuple((kinds == kind).T for kind in several), splines)
 
     def _invariants(self, moments: Float[Array, "channels m beads"]) -> Float[Array, "d beads"]:
-        one, two = np.triu_indices(len(moments))
-        twice = jnp.asarray(np.where(one == two, 1.0, sqrt(2)), moments.dtype)[:, None]  # a pair stands for both orders
+        one, two, twice = self._pairs
         of_degree = by_degree(moments[one] * moments[two], self.degree)[1:]  # those of degree 0 are in the pairs
-        return jnp.concatenate([moments[:, 0], *(twice * products for products in of_degree)])
+        return jnp.concatenate([moments[:, 0], *(twice.astype(moments.dtype)[:, None] * each for each in of_degree)])
