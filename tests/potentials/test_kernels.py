@@ -132,6 +132,16 @@ def test_energies_link_temperatures(tmp_path):
     assert (errors(again, (1.0,)) == errors(fit.model, (1.0,))).all()
 
 
+def test_it_is_a_process_of_phi():
+    """A = kT f: a kernel as wide as all temperatures leaves entropy alone, and no energy."""
+    wide = KernelPotential.of(exact(LINE, (0.8, 1.2)), count=5, descriptor=Coordinate(), width=1e6)
+    model = mf.Model(wide.with_coefficients(np.arange(1.0, len(wide.points) + 1)), ONE)
+    R = np.stack([LINE, 0 * LINE, 0 * LINE], -1)[:, None]
+    cold, hot = (thermo.free_energy(model, R, temperature=t) for t in (200.0, 500.0))
+    np.testing.assert_allclose(hot, 2.5 * cold, rtol=1e-9)
+    assert np.abs(thermo.energy(model, R, temperature=300.0)).max() < 1e-9 * np.abs(hot).max()
+
+
 def test_the_heads_of_a_thermal_potential_may_be_kernels():
     """Energies and forces of V3 at two temperatures; the closed heads hold the rest up to their third order."""
     points = np.linspace(-1.6, 1.6, 13)[:, None]
