@@ -21,6 +21,7 @@ from meanforce.learn.friction import Friction, match_diffusion
 from meanforce.learn.lastlayer import last_layer
 from meanforce.learn.priors import priors, wall
 from meanforce.learn.training import Training
+from meanforce.learn.tuning import tuned
 from meanforce.model import Model
 from meanforce.objectives.cumulants import (
     ResponseMatching,
@@ -32,6 +33,7 @@ from meanforce.objectives.matching import EnergyMatching, ForceMatching, Pressur
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
+from meanforce.potentials.kernels import KernelPotential
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
 from meanforce.potentials.thermal import LinearThermal, Thermal
@@ -52,6 +54,7 @@ __all__ = [
     "Friction",
     "Guard",
     "HipNN",
+    "KernelPotential",
     "Ladder",
     "Langevin",
     "LinearThermal",
@@ -86,5 +89,6 @@ __all__ = [
     "replica_exchange",
     "simulate",
     "thermodynamics",
+    "tuned",
     "wall",
 ]

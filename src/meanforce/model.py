@@ -75,7 +75,7 @@ class Model:
         """Writes the model as safetensors with a JSON header; the file appears whole or not at all."""
         path = Path(path)
         description, arrays = to_header(self.potential)
-        arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}
         header = {
             "potential": description,
             "topology": json.loads(self.topology.to_json()),

@@ -288,6 +288,19 @@ def _by_parameter(name: str, order: int, response: int) -> Callable[[Potential, 
     return quantity
 
 
+#: What is linear in A, by name, as pure functions of a potential and a graph.
+LINEAR: dict[str, Callable[[Potential, Graph], Array]] = {
+    "free_energy": _free_energy,
+    "force": _force,
+    "energy": _energy,
+    "entropy": _entropy,
+    "heat_capacity": _heat_capacity,
+    "variance": _cumulant(2),
+    "response_force": _response(1),
+    "virial": _virial,
+}
+
+
 def _kelvin(graph: Graph) -> Float[Array, "frames"]:
     if graph.temperature is None:
         raise ValueError("the frames of this graph carry no temperature; give them one in K")

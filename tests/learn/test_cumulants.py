@@ -16,6 +16,8 @@ from meanforce.reference.liquids import DiatomicLiquid
 from meanforce.topology import Topology
 from meanforce.units import KB
 
+pytestmark = pytest.mark.filterwarnings("ignore:this model learned at")  # what is exact holds at every temperature
+
 ONE = Topology.of(["A"], masses={"A": 1.0})
 BATH = ExponentialBath()
 R = np.linspace(-2.5, 1.0, 60)

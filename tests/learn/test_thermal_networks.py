@@ -12,6 +12,8 @@ import meanforce.thermodynamics as thermo
 from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 
+pytestmark = pytest.mark.filterwarnings("ignore:this model learned at")  # what is exact holds at every temperature
+
 TRUTH = mf.Thermal(SplineNetwork(truth(1)), SplineNetwork(truth(2)), reference=300.0)
 START = mf.Thermal(SplineNetwork(truth(3)), SplineNetwork(truth(4)), reference=300.0)
 OPTIONS = mf.Training(

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from meanforce import testing
+from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 from meanforce.potentials import equivariant, hipnn, local, priors, splines, sums
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.dimenet import DimeNet, Sizes
 from meanforce.potentials.hipnn import HipNN
+from meanforce.potentials.kernels import DotProduct, KernelPotential, SquaredExponential
 from meanforce.potentials.manybody import ThreeBodySpline
 from meanforce.potentials.registry import REGISTRY
+from meanforce.potentials.surroundings import Coordinate, Surroundings
 from meanforce.potentials.thermal import LinearThermal, Thermal
 from meanforce.topology import Topology
 
@@ -76,6 +79,13 @@ def dimenet(types=TYPES):
     return eqx.tree_at(lambda n: n.readouts.last.weight, net, jnp.asarray(last))
 
 
+def kernel(topology=TOPOLOGY, width=0.2, form=None, descriptor=None):
+    """Inducing points from disordered frames: of two species, and at two temperatures."""
+    descriptor = Surroundings(topology.types, cutoff=0.5, radial=3, degree=2) if descriptor is None else descriptor
+    data = Dataset.from_frames(topology, testing.disordered(topology, descriptor.cutoffs, frames=4, seed=9))
+    return drawn(KernelPotential.of(data, count=15, descriptor=descriptor, width=width, kernel=form))
+
+
 EXAMPLES = {
     "Sum": lambda: sums.Sum((lennard_jones(), bond())),
     "LinearSum": lambda: sums.Sum.of(pair(), bond(), drawn(splines.AngleSpline(ANGLES, intervals=6))),
@@ -101,6 +111,7 @@ EXAMPLES = {
     "LocalNetwork": lambda: local.LocalNetwork(TYPES, cutoff=0.5, sizes=local.Sizes(6, 3, 4, 5, 3, 8, 2)),
     "Equivariant": lambda: equivariant.Equivariant(TYPES, sizes=equivariant.Sizes(channels=3, radial=5, hidden=6)),
     "HipNN": lambda: HipNN(TYPES, sizes=hipnn.Sizes(8, 5, interactions=2, layers=1)),
+    "KernelPotential": kernel,
     "Thermal": lambda: Thermal(pair(), sums.Sum((lennard_jones(), bond())), repulsion(), reference=280.0),
     "LinearThermal": lambda: drawn(
         LinearThermal.of(sums.Sum.of(pair(), bond()), reference=280.0, heat_capacity=True), seed=3
@@ -120,6 +131,15 @@ def test_every_entry_of_the_registry_keeps_the_contract(name):
 @pytest.mark.parametrize("make", [ThreeBodySpline])
 def test_one_species_takes_the_short_way(make):
     testing.check(drawn(make(("W",), cutoff=0.5)), WATER)
+
+
+@pytest.mark.parametrize("form", [None, DotProduct(3)], ids=["distance", "product"])
+def test_kernels_of_one_species_that_do_not_depend_on_temperature(form):
+    testing.check(kernel(WATER, None, form), WATER)
+
+
+def test_a_kernel_in_an_external_field():
+    testing.check(kernel(TOPOLOGY, 0.2, SquaredExponential(0.3), Coordinate()), TOPOLOGY, external=True)
 
 
 def test_a_truncated_pair_is_caught():

@@ -8,6 +8,7 @@ from meanforce.learn.priors import priors
 from meanforce.learn.result import Fit, History, Outcome
 from meanforce.learn.score import Score
 from meanforce.learn.training import Training
+from meanforce.learn.tuning import tuned
 
 __all__ = [
     "Fit",
@@ -21,4 +22,5 @@ __all__ = [
     "fit",
     "last_layer",
     "priors",
+    "tuned",
 ]

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from meanforce.model import Model
 from meanforce.objectives.base import Objective, Quadratic
-from meanforce.potentials.base import Potential, holds
-from meanforce.potentials.thermal import LinearThermal, Thermal
+from meanforce.potentials.base import Potential
 from meanforce.topology import Topology
 
 
@@ -48,7 +47,7 @@ def model_of(potential: Potential, known: Model | None, objectives: Sequence[Qua
     """The fitted potential with where it came from."""
     temperatures = temperatures_of(objectives)
     compromise = []
-    if len(temperatures) > 1 and not holds(potential, (Thermal, LinearThermal)):
+    if len(temperatures) > 1 and not potential.depends_on_temperature:
         kelvin = ", ".join(f"{t:g}" for t in temperatures)
         compromise = [f"the potential does not depend on temperature; it is a compromise between {kelvin} K"]
     return Model(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -13,7 +14,13 @@ from jaxtyping import Array, Float
 from meanforce.graph import Graph
 from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.committee import Committee
-from meanforce.thermodynamics import derivatives
+from meanforce.thermodynamics import LINEAR, derivatives
+
+#: Columns of a factor of the covariance whose effect is computed at once.
+_COLUMNS = 16
+
+#: Numbers that follow from a potential and a graph.
+Quantity = Callable[[Potential, Graph], Array]
 
 
 class Uncertainty(Protocol):
@@ -70,6 +77,16 @@ class Posterior(NamedTuple):
         """The standard error of the mean virial, kJ/mol."""
         return _virial_std(self.potential, graph, self.factor)
 
+    def std(self, quantity: str | Quantity, graph: Graph) -> Array:
+        """The standard error of anything linear in A: a name in `thermodynamics.LINEAR`, or a function of your own.
+
+        A free energy by itself has the error of its gauge, too; what is known better is a difference, such as
+        `posterior.std(lambda potential, graph: potential.energy(graph)[1:] - potential.energy(graph)[0], graph)`.
+        """
+        if isinstance(quantity, str) and quantity not in LINEAR:
+            raise ValueError(f"quantity={quantity!r}: give a function, or one of {', '.join(LINEAR)}")
+        return _std(self.potential, graph, self.factor, LINEAR[quantity] if isinstance(quantity, str) else quantity)
+
     def sample(self, count: int, seed: int) -> list[LinearPotential]:
         """Potentials drawn from the posterior; what they predict differs by as much as the data leave open."""
         random = np.random.default_rng(seed)
@@ -110,6 +127,16 @@ class Spread(NamedTuple):
 @eqx.filter_jit
 def _virial(potential: Potential, graph: Graph) -> Array:
     return derivatives(potential, graph).virial
+
+
+@eqx.filter_jit
+def _std(potential: LinearPotential, graph: Graph, factor: Array | np.ndarray, quantity: Quantity) -> Array:
+    at = lambda coefficients: quantity(potential.with_coefficients(coefficients), graph)
+    value, change = jax.linearize(at, jnp.asarray(potential.coefficients))
+    columns = jnp.asarray(factor).T
+    filled = jnp.pad(columns, ((0, -len(columns) % _COLUMNS), (0, 0))).reshape(-1, _COLUMNS, columns.shape[1])
+    add = lambda squares, some: (squares + (jax.vmap(change)(some) ** 2).sum(0), None)
+    return jnp.sqrt(jax.lax.scan(add, jnp.zeros_like(value), filled)[0])
 
 
 @eqx.filter_jit

@@ -108,7 +108,7 @@ def regress(
     converged = False
     for _ in range(MAX_STEPS):
         solution = solve(problem, precision, values)
-        steps.append(Step(_log_evidence(problem, solution, precision, noise, values), values, np.sqrt(noise)))
+        steps.append(Step(log_evidence(problem, solution, precision, noise, values), values, np.sqrt(noise)))
         noise_new, inefficiency = _noise(normals, problem, solution, precision)
         precision = weights / (inefficiency * noise_new)
         if strengths is None:
@@ -301,7 +301,7 @@ def _moved(problem: Problem, solution: Solution, old: np.ndarray, new: np.ndarra
     return moved
 
 
-def _log_evidence(
+def log_evidence(
     problem: Problem, solution: Solution, precision: np.ndarray, noise: np.ndarray, strengths: np.ndarray
 ) -> float:
     """ln p(labels | strengths, noise), correlated labels counted by their worth."""

@@ -15,8 +15,7 @@ from jaxtyping import Array, Float
 from meanforce.data.dataset import Dataset
 from meanforce.ensemble import State
 from meanforce.frames import Frames
-from meanforce.potentials.base import Design, Potential, holds
-from meanforce.potentials.thermal import LinearThermal, Thermal
+from meanforce.potentials.base import Design, Potential
 from meanforce.topology import Topology
 
 
@@ -152,7 +151,7 @@ def needs_temperature(objective: Matching, potential: Potential) -> None:
     name = type(objective).__name__
     if objective.data[0].temperature is None:
         raise ValueError(f"{name}: the data have no temperature; give temperature= when the set is made")
-    if not holds(potential, (Thermal, LinearThermal)):
+    if not potential.depends_on_temperature:
         raise ValueError(
             f"{name}: these labels say how A changes with temperature, and this potential does not change; use "
             "mf.LinearThermal.of(potential, reference=...), or mf.Thermal for networks"

@@ -23,6 +23,13 @@ class Potential(eqx.Module):
     def cutoffs(self) -> tuple[float, ...]:
         """The neighbour lists it reads, in nm; empty for bonded terms."""
 
+    @property
+    def depends_on_temperature(self) -> bool:
+        """Whether A changes with the temperature of the frames: by default, if some part of it does."""
+        is_part = lambda node: isinstance(node, Potential) and node is not self
+        parts = filter(is_part, jax.tree.leaves(self, is_leaf=is_part))
+        return any(part.depends_on_temperature for part in parts)
+
     @abc.abstractmethod
     def energies(self, graph: Graph) -> Float[Array, "beads"]:
         """The free energy, divided among the beads."""

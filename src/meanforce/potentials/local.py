@@ -7,27 +7,20 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from meanforce.graph import Graph, Whole, edges, neighbour_species
-from meanforce.numerics.harmonics import degrees, harmonics
-from meanforce.numerics.products import summed
 from meanforce.potentials.base import NetworkPotential
 from meanforce.potentials.networks import Dense, dense, in_precision, orthogonal, swish
-from meanforce.potentials.triplets import Basis, bumps
+from meanforce.potentials.surroundings import by_degree, moments, once
+from meanforce.potentials.triplets import Basis
 
-#: Neighbours that bring a moment to the order of one.
-_NEIGHBOURS = 10.0
 #: No bead has an energy beyond this many times the scale: where nothing was learned there is no deep hole.
 _BOUND = 10.0
 #: The last layer begins small: an untrained network adds little to what lies under it.
 _FIRST_GUESS = 0.1
-
-
-_once = jax.lax.optimization_barrier  # or the compiler computes it anew for everything it is in
 
 
 class Sizes(NamedTuple):
@@ -140,28 +133,24 @@ class LocalNetwork(NetworkPotential):
 
     def invariants(self, graph: Graph) -> Float[Array, "invariants beads"]:
         """What the perceptron sees of each bead's surroundings."""
-        moments = self._moments(graph)
-        one, two = (jnp.tensordot(mix, moments, 1) for mix in self.pairs)
-        products = one * two
-        of_degree = [products[:, degrees(self.degree) == l].sum(1) for l in range(self.degree + 1)]  # noqa: E741
-        vectors = jnp.tensordot(self.triples[0], moments[:, 1:4], 1)
-        tensors = _once([_tensor(jnp.tensordot(mix, moments[:, 4:9], 1)) for mix in self.triples[1:]])
+        found = self._moments(graph)
+        one, two = (jnp.tensordot(mix, found, 1) for mix in self.pairs)
+        of_degree = by_degree(one * two, self.degree)
+        vectors = jnp.tensordot(self.triples[0], found[:, 1:4], 1)
+        tensors = once([_tensor(jnp.tensordot(mix, found[:, 4:9], 1)) for mix in self.triples[1:]])
         along = _turn(tensors[0], _cartesian(vectors))
         bent = sum(a * b for a, b in zip(_cartesian(vectors), along, strict=True))
         cubed = _trace(*tensors)
-        return jnp.concatenate([moments[:, 0], *of_degree, bent, cubed])
+        return jnp.concatenate([found[:, 0], *of_degree, bent, cubed])
 
     def _moments(self, graph: Graph) -> Float[Array, "channels m beads"]:
-        near = edges(graph, Whole(self.cutoff))
-        x, y, z, squared = _once(tuple(component.T for component in near))
-        distance = jnp.sqrt(squared)
-        mixed = jnp.tensordot(self.functions, jnp.moveaxis(bumps(self.basis, distance), 1, 0), 1)
-        radial = jnp.moveaxis(mixed, 0, 1) / sqrt(_NEIGHBOURS)
-        if len(self.types) > 1:
-            radial = radial * jnp.moveaxis(self.species[neighbour_species(graph, Whole(self.cutoff)).T], -1, 1)
-        angular = harmonics(x / distance, y / distance, z / distance, self.degree)
-        radial, angular = _once((radial, angular))
-        return _once(summed(radial, angular, "kc,km->cm"))
+        def channels(splines: Float[Array, "slots radial beads"]) -> Float[Array, "slots channels beads"]:
+            mixed = jnp.moveaxis(jnp.tensordot(self.functions, jnp.moveaxis(splines, 1, 0), 1), 0, 1)
+            if len(self.types) == 1:
+                return mixed
+            return mixed * jnp.moveaxis(self.species[neighbour_species(graph, Whole(self.cutoff)).T], -1, 1)
+
+        return moments(self.basis, edges(graph, Whole(self.cutoff)), channels)
 
 
 def _require(sizes: Sizes) -> None:

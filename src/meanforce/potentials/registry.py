@@ -19,9 +19,11 @@ from meanforce.potentials.curves import Curve
 from meanforce.potentials.dimenet import DimeNet, Embedding, Interaction, Readout
 from meanforce.potentials.equivariant import Equivariant, FeatureUpdate, MomentLayer
 from meanforce.potentials.hipnn import AtomLayer, HipNN, TensorInteraction
+from meanforce.potentials.kernels import DotProduct, KernelPotential, SquaredExponential, TemperatureKernel
 from meanforce.potentials.local import LocalNetwork
 from meanforce.potentials.manybody import ThreeBodySpline
 from meanforce.potentials.networks import Dense, Residual
+from meanforce.potentials.surroundings import Coordinate, Surroundings
 from meanforce.potentials.thermal import LinearThermal, Thermal
 
 #: A new potential joins by one line: files that hold it can then be read, and the contract tests run it.
@@ -48,6 +50,7 @@ REGISTRY: dict[str, type[Potential]] = {
     "LocalNetwork": LocalNetwork,
     "HipNN": HipNN,
     "Equivariant": Equivariant,
+    "KernelPotential": KernelPotential,
     "Thermal": Thermal,
     "LinearThermal": LinearThermal,
 }
@@ -64,6 +67,11 @@ _PARTS: dict[str, type[eqx.Module]] = {
     "AtomLayer": AtomLayer,
     "MomentLayer": MomentLayer,
     "FeatureUpdate": FeatureUpdate,
+    "Coordinate": Coordinate,
+    "Surroundings": Surroundings,
+    "SquaredExponential": SquaredExponential,
+    "DotProduct": DotProduct,
+    "TemperatureKernel": TemperatureKernel,
 }
 
 

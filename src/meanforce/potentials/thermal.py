@@ -38,6 +38,10 @@ class Thermal(Potential):
         _check_reference(self.reference)
 
     @property
+    def depends_on_temperature(self) -> bool:
+        return True
+
+    @property
     def cutoffs(self) -> tuple[float, ...]:
         return tuple(sorted({cutoff for head in self._heads() for cutoff in head.cutoffs}))
 
@@ -71,6 +75,8 @@ class LinearThermal(LinearPotential):
             raise ValueError(
                 "a prior that is not fitted belongs under the first head: it is a part of A, not of S or c_v"
             )
+        if any(head.depends_on_temperature for head in self.heads):
+            raise ValueError("the heads of a LinearThermal do not depend on temperature themselves: give one without")
         if len({head.basis_names() for head in self.heads}) > 1:
             raise ValueError("the heads of a LinearThermal have one basis: give the same potential for each")
 
@@ -79,6 +85,10 @@ class LinearThermal(LinearPotential):
         """`potential` made to depend on temperature; `reference` (K) lies best amid the temperatures of the data."""
         bare = _without_prior(potential)
         return LinearThermal((potential, bare, bare) if heat_capacity else (potential, bare), float(reference))
+
+    @property
+    def depends_on_temperature(self) -> bool:
+        return True
 
     @property
     def cutoffs(self) -> tuple[float, ...]:

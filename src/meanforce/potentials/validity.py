@@ -8,8 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from meanforce.potentials.base import Potential, holds
-from meanforce.potentials.thermal import LinearThermal, Thermal
+from meanforce.potentials.base import Potential
 
 #: Temperatures closer than this part of themselves count as the same: 298.15 K and 300 K do.
 _NEAR = 0.01
@@ -40,7 +39,7 @@ def check_temperature(model: object, kelvin: float | np.ndarray) -> None:
     if not len(outside):
         return
     used, learned = _span(outside.min(), outside.max()), _span(low, high)
-    if holds(model.potential, (Thermal, LinearThermal)):
+    if model.potential.depends_on_temperature:
         advice = "how its free energy changes with temperature is extrapolated there. Add data at such temperatures"
     else:
         advice = (
