@@ -7,7 +7,6 @@ import pytest
 from scipy.spatial.transform import Rotation
 from scipy.special import erfc
 
-from meanforce.numerics import replicas
 from meanforce.reference.ewald import RigidWater
 from meanforce.reference.fixed import FixedSampling, sample_fixed
 from meanforce.reference.water import molecule_geometry
@@ -88,9 +87,9 @@ def waves(water, sites):
     return own, cross, push
 
 
-def cumulants(values):
+def cumulants(values, temperature=T):
     energy, force, share, weights = values
-    weights = weights * np.exp(-(energy - energy.min()) / (KB * T))
+    weights = weights * np.exp(-(energy - energy.min()) / (KB * temperature))
     weights = weights / weights.sum()
     mean = lambda x: (weights * x).sum((-2, -1))
     df, du = force - mean(force)[:, None, None], energy - mean(energy)
@@ -102,20 +101,27 @@ def cumulants(values):
 
 
 @pytest.fixture(scope="module")
-def truth(water):
-    return cumulants(exact(water, (12, 8, 6)))
+def values(water):
+    return exact(water, (10, 7, 5))
+
+
+@pytest.fixture(scope="module")
+def truth(values):
+    return cumulants(values)
 
 
 @pytest.fixture(scope="module")
 def drawn(water):
-    sampling = FixedSampling(replicas=24, burn_in=200, samples=4000, stride=3, start="random", ranges=(0.0, 0.3), seed=3)
+    sampling = FixedSampling(
+        replicas=24, burn_in=100, samples=2000, stride=3, start="random", ranges=(0.0, 0.5), seed=3
+    )
     atoms = CENTRES[:, None] + body(water)
     return sample_fixed(water, atoms, BOX, (T,), sampling)[0]
 
 
 def test_the_quadrature_has_converged(water, truth):
-    for name, value in cumulants(exact(water, (10, 7, 5))).items():
-        np.testing.assert_allclose(value, truth[name], rtol=2e-3, atol=2e-3 * abs(truth[name]).max(), err_msg=name)
+    for name, value in cumulants(exact(water, (8, 6, 4))).items():
+        np.testing.assert_allclose(value, truth[name], rtol=0.01, atol=0.01 * abs(truth[name]).max(), err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["forces", "covariance", "third_cumulant"])
@@ -129,7 +135,7 @@ def test_vectors_agree_with_quadrature(truth, drawn, name):
 def test_energy_and_variance_agree_with_quadrature(truth, drawn, water):
     tables = water.tables(CENTRES[:, None] + body(water), BOX)
     value, error = drawn.energy
-    assert abs(value - 2 * tables.constant - truth["energy"]) < 3 * error < 0.1
+    assert abs(value - 2 * tables.constant - truth["energy"]) < 3 * error < 0.2
     value, error = drawn.variance
     assert abs(value - truth["variance"]) < 3 * error < 0.1 * truth["variance"]
     np.testing.assert_allclose(drawn.local_energy.value.sum(), drawn.energy.value, rtol=1e-12)
@@ -139,4 +145,41 @@ def test_energy_and_variance_agree_with_quadrature(truth, drawn, water):
 def test_local_energies_give_their_part_of_the_covariance(truth, drawn):
     value, error = drawn.near_covariance
     np.testing.assert_array_less(abs(value[0, 0] - truth["near"]), 3 * error[0, 0])
-    np.testing.assert_allclose(value[1] + 0, value[1])
+    np.testing.assert_allclose(value[1], drawn.covariance.value, rtol=1e-9, atol=1e-9)
+    assert drawn.noise[1] == pytest.approx(drawn.noise[2]) and drawn.noise[0] < drawn.noise[1]
+
+
+def test_temperatures_that_exchange_copies_keep_their_own_distributions(water, values):
+    """Both temperatures agree with quadrature, and the copies do change places."""
+    sampling = FixedSampling(replicas=16, burn_in=100, samples=1500, stride=2, ranges=(), seed=5)
+    atoms = CENTRES[:, None] + body(water)
+    levels = sample_fixed(water, atoms, BOX, (T, 2 * T), sampling)
+    assert 0.3 < levels[0].acceptance[2] < 1
+    for level, temperature in zip(levels, (T, 2 * T), strict=True):
+        expected = cumulants(values, temperature)
+        energy = level.energy.value - 2 * water.tables(atoms, BOX).constant
+        assert abs(energy - expected["energy"]) < 3 * level.energy.error
+        assert abs(level.variance.value - expected["variance"]) < 3 * level.variance.error
+        np.testing.assert_array_less(abs(level.forces.value[0] - expected["forces"]), 3 * level.forces.error[0])
+
+
+def test_the_same_number_gives_the_same_bits(water):
+    sampling = FixedSampling(replicas=3, burn_in=10, samples=10)
+    atoms = CENTRES[:, None] + body(water)
+    first, again, other = (sample_fixed(water, atoms, BOX, (T,), sampling, number=n)[0] for n in (4, 4, 5))
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert first.energy.value != other.energy.value
+
+
+def test_bad_settings_are_refused(water):
+    atoms = CENTRES[:, None] + body(water)
+    few = FixedSampling(burn_in=10, samples=10)
+    with pytest.raises(ValueError, match="ascend"):
+        sample_fixed(water, atoms, BOX, (400.0, 300.0), few)
+    with pytest.raises(ValueError, match="ranges"):
+        sample_fixed(water, atoms, BOX, (T,), few.model_copy(update={"ranges": (0.5, 0.3)}))
+    with pytest.raises(ValueError, match="half the shortest edge"):
+        sample_fixed(water, atoms, np.array([1.5, 1.1, 1.5]), (T,), few)
+    with pytest.raises(ValueError):
+        FixedSampling(replicas=2)

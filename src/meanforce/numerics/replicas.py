@@ -47,14 +47,14 @@ def third_cumulant(x: Means, y: Means, xy: Means, yy: Means, xyy: Means) -> Scat
 def _pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean of x_a y_b over a != b."""
     m = len(x)
-    return (x.sum(0) * y.sum(0) - (x * y).sum(0)) / (m * (m - 1))
+    return np.asarray((x.sum(0) * y.sum(0) - (x * y).sum(0)) / (m * (m - 1)))
 
 
 def _triples(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean of x_a y_b y_c over replicas that all differ."""
     m = len(x)
     sums = x.sum(0) * y.sum(0) ** 2 - 2 * (x * y).sum(0) * y.sum(0) - x.sum(0) * (y * y).sum(0) + 2 * (x * y * y).sum(0)
-    return sums / (m * (m - 1) * (m - 2))
+    return np.asarray(sums / (m * (m - 1) * (m - 2)))
 
 
 def _error(x: np.ndarray) -> np.ndarray:

@@ -113,8 +113,8 @@ class RigidWater:
         error = abs(fit(x) - function(x)).max() / COULOMB
         if error > _POLYNOMIAL:
             raise ValueError(
-                f"screening {self.screening:g}/nm at a cut-off of {self.cutoff:g} nm is beyond the polynomial of degree "
-                f"{DEGREE} (error {error:.1e} nm^-1); use a larger ewald_tolerance"
+                f"a screening of {self.screening:g}/nm up to {self.cutoff:g} nm is beyond a polynomial of degree "
+                f"{DEGREE} (error {error:.1e}/nm); use a larger ewald_tolerance"
             )
         return fit.convert(kind=Polynomial).coef[::-1].copy()
 
@@ -150,12 +150,13 @@ class RigidWater:
         gauss = 2 * self.screening / np.sqrt(np.pi) * np.exp(-((self.screening * r) ** 2))
         push = (strength * (gauss - bare) / r**2)[:, :, None] * apart
         forces = np.zeros(sites.shape)
-        np.add.at(forces, (slice(None), a), push)
-        np.add.at(forces, (slice(None), b), -push)
+        for pair, (i, j) in enumerate(zip(a, b, strict=True)):
+            forces[:, i] += push[:, pair]
+            forces[:, j] -= push[:, pair]
         return -(strength * bare).sum(1), forces
 
     def _tail(self, molecules: int, volume: float) -> float:
-        """OpenMM's dispersion correction: it counts n (n + 1) / 2 pairs among n particles, and gives each an equal one."""
+        """OpenMM's dispersion correction, a molecule's part; it counts n (n + 1) / 2 pairs among n particles."""
         if not self.tail:
             return 0.0
         particles = molecules * len(self.charges)

@@ -123,10 +123,11 @@ def _run(
     generator: np.random.Generator,
 ) -> Sums:  # fmt: skip
     k, n, ranges = len(chain.kt), len(chain.centres), len(sampling.ranges)
-    vectors = [np.zeros((k, n, 3)) for _ in range(4)]
+    vectors = lambda: np.zeros((k, n, 3))
     sums = Sums(
-        np.zeros((k, sampling.samples)), *vectors, np.zeros((k, n)), np.zeros((k, ranges, n)),
-        np.zeros((k, ranges, n, 3)), np.zeros((k, ranges + 1)),
+        energy=np.zeros((k, sampling.samples)), force=vectors(), force_square=vectors(), force_energy=vectors(),
+        force_energies=vectors(), share=np.zeros((k, n)), near=np.zeros((k, ranges, n)),
+        force_near=np.zeros((k, ranges, n, 3)), noise=np.zeros((k, ranges + 1)),
     )  # fmt: skip
     chain.tried[:], chain.taken[:] = 0, 0
     sample(chain, around, tables, sampling.stride, shell, centre, sums, generator)

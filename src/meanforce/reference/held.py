@@ -63,9 +63,10 @@ def hold(
         for at, row in enumerate(rows[done:], done):
             frame = data[row]
             temperatures = sampling.temperatures or _temperature(frame, row)
-            whole, box = _whole(frame, len(mapping.topology)), np.diagonal(frame.box[0]).astype(float)
-            labels = sample_fixed(water, whole, box, temperatures, sampling, number=row)
-            beads = Frames(mapping.positions(_double(frame)), box=frame.box.astype(float), time=frame.time)
+            edges, molecules = _edges(frame, row), len(mapping.topology)
+            labels = sample_fixed(water, _whole(frame, edges, molecules), edges, temperatures, sampling, number=row)
+            double = Frames(frame.positions.astype(float), box=np.diag(edges)[None])
+            beads = Frames(mapping.positions(double), box=double.box, time=frame.time)
             for temperature, found in zip(temperatures, labels, strict=True):
                 record.append(row, temperature, found)
                 writer.append(_frame(beads, temperature, found))
@@ -152,15 +153,16 @@ def _frame(beads: Frames, temperature: float, labels: Labels) -> Frames:
     return beads.with_(temperature=np.array([float(temperature)]), **values)
 
 
-def _double(frame: Frames) -> Frames:
-    return Frames(frame.positions.astype(float), box=None if frame.box is None else frame.box.astype(float))
+def _edges(frame: Frames, row: int) -> Float[np.ndarray, "3"]:
+    if frame.box is None or np.count_nonzero(frame.box) != 3:
+        raise ValueError(f"frame {row} has no rectangular box; water is held in rectangular boxes only")
+    return np.diagonal(frame.box[0]).astype(float)
 
 
-def _whole(frame: Frames, molecules: int) -> Float[np.ndarray, "molecules atoms 3"]:
+def _whole(frame: Frames, edges: np.ndarray, molecules: int) -> Float[np.ndarray, "molecules atoms 3"]:
     """The molecules of a frame, each put together around its first atom."""
     atoms = frame.positions[0].astype(float).reshape(molecules, -1, 3)
-    box = np.diagonal(frame.box[0])  # type: ignore[index]
-    return atoms - box * np.round((atoms - atoms[:, :1]) / box)
+    return atoms - edges * np.round((atoms - atoms[:, :1]) / edges)
 
 
 def _temperature(frame: Frames, row: int) -> tuple[float]:
