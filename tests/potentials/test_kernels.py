@@ -23,6 +23,8 @@ from meanforce.reference.exact import Labels, line_frames
 from meanforce.topology import Topology
 from meanforce.units import KB
 
+pytestmark = pytest.mark.filterwarnings("ignore:this model learned at")  # what is exact holds at every temperature
+
 ONE = Topology.of(["A"], masses={"A": 1.0})
 NOISE, SPREAD = 0.3, 2.0  # of the labels, and of f under its prior
 

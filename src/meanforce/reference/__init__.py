@@ -12,6 +12,9 @@ from meanforce.reference.analytic import (
 )
 from meanforce.reference.atoms import open_reference
 from meanforce.reference.engine import BrokenSimulation
+from meanforce.reference.ewald import RigidWater
+from meanforce.reference.fixed import FixedSampling, sample_fixed
+from meanforce.reference.held import evenly, hold, read_errors
 from meanforce.reference.liquids import DiatomicLiquid, PairFunction
 from meanforce.reference.openmm import Progress, run
 from meanforce.reference.recipe import ReferenceRun
@@ -27,15 +30,21 @@ __all__ = [
     "DiatomicLiquid",
     "ExactBead",
     "ExponentialBath",
+    "FixedSampling",
     "ModulatedBath",
     "PairFunction",
     "PowerBath",
     "Progress",
     "RadialDistance",
     "ReferenceRun",
+    "RigidWater",
     "SquaredDistance",
     "TwoStateBath",
     "Water",
+    "evenly",
+    "hold",
     "open_reference",
+    "read_errors",
     "run",
+    "sample_fixed",
 ]
