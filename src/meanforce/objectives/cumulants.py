@@ -3,7 +3,7 @@
     Cov(f, U) = kT^2 dF/dT        Var(U) = kT^2 c_v        kappa(f, U, U) = d2F/d beta2
 
 The labels are data, never functions of the model that is trained: a gradient through the centre of a product would
-lead elsewhere. They are made by holding the beads (`mf.hold`), or from instantaneous forces and energies with centres
+lead elsewhere. They are made by holding the beads (`reference.hold`), or from instantaneous forces and energies with centres
 learned from other frames (`mf.cross_fit`).
 """
 
@@ -137,5 +137,5 @@ def _needs(objective: Matching, label: str) -> None:
     if getattr(objective.data[0], label) is None:
         raise ValueError(
             f"{type(objective).__name__}: the data hold no label {label!r}; make it from forces and energies with "
-            "mf.cross_fit(potential, data), or by sampling at fixed beads with mf.hold"
+            "mf.cross_fit(potential, data), or by sampling at fixed beads (meanforce.reference.hold)"
         )
