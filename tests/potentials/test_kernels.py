@@ -206,6 +206,23 @@ def test_what_lies_in_its_span_is_recovered_from_forces():
     np.testing.assert_allclose(found, known, atol=1e-6 * np.abs(known).max())
 
 
+def test_products_of_descriptors_are_sums_over_pairs_of_neighbours():
+    """|d|^2 is that of the sums of R_c and of the full matrix, over c and c', of sum_jk R_c R_c' P_1(cos jk)."""
+    frames = testing.disordered(MIXED, (0.5,), frames=1, seed=2)
+    descriptor = Surroundings(MIXED.types, cutoff=0.5, radial=2, degree=1)
+    graph = build(frames, MIXED, descriptor.cutoffs)
+    seen = descriptor.read(graph)
+    found = np.asarray(descriptor.values(seen))
+    x, y, z, squared, kinds = map(np.asarray, seen)
+    r = np.sqrt(squared)
+    u = np.abs((r[..., None] - 0.15) / 0.07 - np.arange(2, 4))  # knots 0.07 nm apart
+    radial = (np.maximum(2 - u, 0) ** 3 - 4 * np.maximum(1 - u, 0) ** 3) / 6 / np.sqrt(10)
+    radial = np.concatenate([radial * (kinds == kind)[..., None] for kind in (0, 1)], -1)
+    vectors = np.einsum("bkc,bkx->bcx", radial, np.stack([x, y, z], -1) / r[..., None])
+    square = (radial.sum(1) ** 2).sum(1) + (np.einsum("bcx,bdx->bcd", vectors, vectors) ** 2).sum((1, 2))
+    np.testing.assert_allclose((found**2).sum(1), square, rtol=1e-10)
+
+
 def test_three_bodies_are_learned_from_forces():
     """A smooth three-body term of one species from 60 points: held-out errors below a tenth of the forces."""
     topology = Topology.of(["W"] * 16, {"W": 18.0})
