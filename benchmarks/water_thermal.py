@@ -1,0 +1,180 @@
+"""One-site water over temperatures: what labels at 300 K alone say of the liquid from 250 to 700 K.
+
+python benchmarks/water_thermal.py atoms ATOMS.h5          # seven temperatures, 64 SPC/E, about half an hour; resumable
+python benchmarks/water_thermal.py hold ATOMS.h5 HELD.h5   # labels at fixed beads, about half an hour; resumable
+python benchmarks/water_thermal.py compare ATOMS.h5 HELD.h5 FOLDER [--models force response ...]
+
+Every model is the same sum of pair and three-body splines. `compare` prints one line of JSON for each model and
+temperature; references of structure, of energies and of mean forces (ten frames a temperature) come from the atoms.
+"""
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import meanforce as mf
+import meanforce.thermodynamics as thermo
+from meanforce import reference
+from meanforce.observables.compare import structure_error
+from meanforce.observables.structure import adf, rdf
+from meanforce.reference import openmm
+from meanforce.reference.recipe import ReferenceRun
+from meanforce.reference.water import Water
+from meanforce.units import KB
+
+KELVIN = (300.0, 250.0, 350.0, 400.0, 500.0, 600.0, 700.0)
+CUTOFF, SHELL, TAUGHT = 0.6, 0.36, 300.0
+F, E, C, C2 = mf.ForceMatching, mf.EnergyMatching, mf.ResponseMatching, mf.SecondResponseMatching
+
+
+def atoms(path: Path) -> None:
+    run = ReferenceRun(
+        system=Water(model="spce", molecules=64, density=1.0, cutoff=CUTOFF), temperatures=KELVIN, time=1000.0,
+        interval=0.2, equilibration=50.0, seed=11, virial=False,
+    )  # fmt: skip
+    openmm.run(run, path, resume=True, threads=1)
+
+
+def hold(source: Path, path: Path) -> None:
+    """A hundred frames at 300 K, and ten at each other temperature beside them, for the mean forces there."""
+    kelvin = mf.Dataset.open(source).column("temperature")
+    of = lambda t, count: reference.evenly(np.flatnonzero(kelvin == t), count)
+    long = reference.FixedSampling(replicas=4, burn_in=1000, samples=2000, stride=5, seed=20)
+    reference.hold(source, path, of(TAUGHT, 100), long, resume=True)
+    short = reference.FixedSampling(replicas=4, burn_in=500, samples=800, stride=5, seed=21)
+    rows = [row for rows in zip(*(of(t, 10) for t in KELVIN if t != TAUGHT), strict=True) for row in rows]
+    reference.hold(source, others(path), rows, short, resume=True)
+
+
+def others(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-others.h5")
+
+
+class Compared:
+    """The data of all models, and the potential they share."""
+
+    def __init__(self, source: Path, held: Path, folder: Path, frames: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        beads = folder / "beads.h5"
+        if not beads.exists():
+            run = mf.read(source)
+            mf.Dataset.create(beads, mf.Mapping.by_residue(run, {"HOH": {"W": "all"}})(run))
+        self.beads = mf.Dataset.open(beads)
+        self.held = mf.Dataset.open(held).at(slice(0, frames))
+        self.near = reference.read_errors(held)["near_covariance"][:frames]
+        self.others = mf.Dataset.open(others(held))
+        self.folder = folder
+
+    def at(self, kelvin: float, every: int = 1) -> mf.Dataset:
+        found = self.beads.select(temperature=kelvin)
+        return found.at(slice(0, None, every))
+
+    def spline(self) -> mf.SplinePotential:
+        return mf.SplinePotential(self.beads.topology, cutoff=CUTOFF)
+
+    def thermal(self, heat_capacity: bool = False) -> mf.LinearThermal:
+        return mf.LinearThermal.of(self.spline(), reference=TAUGHT, heat_capacity=heat_capacity)
+
+    def nearby(self, radius: int) -> mf.Dataset:
+        """The held labels with the covariance owed to the molecules within one of the ranges."""
+        frames = self.held[:]
+        return mf.Dataset.from_frames(self.held.topology, frames.with_(covariance=self.near[:, radius]))
+
+    def several(self) -> mf.Dataset:
+        """Every tenth frame of all temperatures."""
+        return self.beads.at(slice(0, None, 10))
+
+
+def models() -> dict[str, Callable[[Compared], mf.Model]]:
+    held = lambda kinds, **options: lambda c: mf.fit(c.thermal(**options), [k(c.held) for k in kinds], blocks=10).model
+    return {
+        "force": lambda c: mf.fit(c.spline(), [F(c.held)], blocks=10).model,
+        "energy": held((F, E)),
+        "response": held((F, C)),
+        "energy+response": held((F, E, C)),
+        "near response": lambda c: mf.fit(c.thermal(), [k(c.nearby(1)) for k in (F, E, C)], blocks=10).model,
+        "second": held((F, E, C, C2), heat_capacity=True),
+        "instantaneous force": lambda c: mf.fit(c.spline(), [F(c.at(TAUGHT))]).model,
+        "instantaneous energy": lambda c: mf.fit(c.thermal(), [k(c.at(TAUGHT)) for k in (F, E)]).model,
+        "instantaneous response": responses,
+        "all temperatures": lambda c: mf.fit(c.thermal(True), [k(c.several()) for k in (F, E)]).model,
+    }
+
+
+def responses(c: Compared) -> mf.Model:
+    labelled = mf.cross_fit(c.thermal(), c.at(TAUGHT))
+    return mf.fit(c.thermal(), [k(labelled) for k in (F, E, C)]).model
+
+
+def judged(c: Compared, name: str, model: mf.Model, kelvin: float, options: argparse.Namespace) -> dict:
+    """Forces against the held references, structure and energy against the atoms."""
+    row: dict = {"model": name, "kelvin": kelvin, "frames": options.frames}
+    known = c.held if kelvin == TAUGHT else c.others.select(temperature=kelvin)
+    frames = known[:]
+    found = thermo.force(model, frames.positions, frames.box, temperature=kelvin)
+    row["force"] = float(np.sqrt(np.mean((found - frames.forces) ** 2) / np.mean(frames.forces**2)))
+    atoms = c.at(kelvin)
+    output = c.folder / f"{name.replace(' ', '-')}-{options.frames}-{kelvin:g}.h5"
+    start = atoms.at(np.linspace(0, len(atoms) - 1, options.replicas).astype(int))[:]
+    run = mf.simulate(
+        model, start, kelvin, time=options.time, timestep=0.005, seed=1, thermostat=mf.Langevin(2.0),
+        settings=mf.Settings(save_every=0.2, replicas=options.replicas, output=output, resume=True),
+    )  # fmt: skip
+    kept = np.flatnonzero(run.frames.time > 10.0)
+    run = mf.Ensemble(
+        run.frames[kept], run.topology, run.state, run.reduced[kept], run.log_weights[kept], run.chain[kept]
+    )
+    for label, curve in (("rdf", lambda s: rdf(s, ("W", "W"))), ("adf", lambda s: adf(s, ("W",) * 3, cutoff=SHELL))):
+        error = structure_error(curve(run), curve(atoms))
+        row[label] = [error.mean_square, error.noise, error.error]
+    if model.potential.depends_on_temperature:
+        some = run.frames[:: max(1, len(run.frames) // 400)]
+        row["mean_energy"] = float(np.mean(thermo.energy(model, some.positions, some.box, temperature=kelvin)))
+        held = c.held[:]
+        own = thermo.energy(model, held.positions, held.box, temperature=TAUGHT)
+        bath = np.mean(held.variance) / (
+            KB * TAUGHT**2
+        )  # c_v of the orientations at 300 K, what the gauge does not know
+        model_c = np.mean(thermo.heat_capacity(model, held.positions, held.box, temperature=TAUGHT))
+        row["mean_energy"] += float(np.mean(held.energy - own) + (bath - model_c) * (kelvin - TAUGHT))
+        row["concave"] = bool((thermo.heat_capacity(model, some.positions, some.box, temperature=kelvin) > -bath).all())
+    row["atoms_energy"] = float(np.mean(atoms.column("energy")))
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("atoms").add_argument("atoms", type=Path)
+    holding = commands.add_parser("hold")
+    comparing = commands.add_parser("compare")
+    for each in (holding, comparing):
+        each.add_argument("atoms", type=Path)
+        each.add_argument("held", type=Path)
+    comparing.add_argument("folder", type=Path)
+    comparing.add_argument("--models", nargs="+", choices=[*models(), "own"], default=[*models(), "own"])
+    comparing.add_argument("--kelvin", nargs="+", type=float, default=sorted(KELVIN))
+    comparing.add_argument("--frames", type=int, default=100)
+    comparing.add_argument("--time", type=float, default=60.0)
+    comparing.add_argument("--replicas", type=int, default=8)
+    given = parser.parse_args()
+    if given.command == "atoms":
+        atoms(given.atoms)
+    elif given.command == "hold":
+        hold(given.atoms, given.held)
+    else:
+        warnings.simplefilter("ignore", mf.ExtrapolationWarning)
+        compared = Compared(given.atoms, given.held, given.folder, given.frames)
+        for name in given.models:
+            shared = None if name == "own" else models()[name](compared)
+            for kelvin in given.kelvin:
+                own = shared or mf.fit(compared.spline(), [F(compared.at(kelvin))]).model
+                print(json.dumps(judged(compared, name, own, kelvin, given)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
