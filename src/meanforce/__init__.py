@@ -32,6 +32,7 @@ from meanforce.objectives.cumulants import (
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
+from meanforce.potentials.heads import LinearCoupled
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.kernels import KernelPotential
 from meanforce.potentials.local import LocalNetwork
@@ -57,6 +58,7 @@ __all__ = [
     "KernelPotential",
     "Ladder",
     "Langevin",
+    "LinearCoupled",
     "LinearThermal",
     "LocalNetwork",
     "Mapping",

@@ -56,7 +56,8 @@ def disordered(
     box = side * np.array([[1.0, 0.0, 0.0], [0.1, 1.05, 0.0], [-0.1, 0.05, 0.95]])
     positions = np.array([_placed(topology, box, closest, rng) for _ in range(frames)])
     kelvin = np.linspace(310.0, 330.0, frames)
-    return Frames(positions=positions, box=np.tile(box, (frames, 1, 1)), temperature=kelvin)
+    field = {"field": np.linspace(0.2, 0.6, frames)}
+    return Frames(positions=positions, box=np.tile(box, (frames, 1, 1)), temperature=kelvin, parameters=field)
 
 
 def graph_of(potential: Potential, topology: Topology, frames: Frames, dtype=np.float64) -> Graph:
@@ -169,7 +170,12 @@ def alone(potential: Potential, topology: Topology) -> None:
     line[0, :, 0] = reach * np.arange(len(topology))
     line[0, :, 1] = 0.05 * np.arange(len(topology)) ** 2 % 0.13
     for value, what in zip(
-        _evaluated(potential, graph_of(potential, topology, Frames(positions=line, temperature=_KELVIN))),
+        _evaluated(
+            potential,
+            graph_of(
+                potential, topology, Frames(positions=line, temperature=_KELVIN, parameters={"field": np.full(1, 0.3)})
+            ),
+        ),
         ("energy", "force"),
         strict=True,
     ):
@@ -297,7 +303,9 @@ def _fades(potential: Potential, species: tuple[str, str], topology: Topology, c
 
     at = far.copy()
     at[0, 1, 0] = cutoff
-    graph = build(Frames(positions=at, temperature=np.full(len(at), _KELVIN[0])), pair, potential.cutoffs, skin=0.05)
+    kelvin, field = np.full(len(at), _KELVIN[0]), np.full(len(at), 0.3)
+    frames = Frames(positions=at, temperature=kelvin, parameters={"field": field})
+    graph = build(frames, pair, potential.cutoffs, skin=0.05)
     inner, near, beyond, outer = (
         _along(potential, graph, jnp.asarray(cutoff * x)) for x in (0.8, 1 - 1e-9, 1 + 1e-9, 1.02)
     )

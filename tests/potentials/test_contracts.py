@@ -12,6 +12,7 @@ from meanforce.frames import Frames
 from meanforce.potentials import equivariant, hipnn, local, priors, splines, sums
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.dimenet import DimeNet, Sizes
+from meanforce.potentials.heads import LinearCoupled
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.kernels import DotProduct, KernelPotential, SquaredExponential
 from meanforce.potentials.manybody import ThreeBodySpline
@@ -115,6 +116,9 @@ EXAMPLES = {
     "Thermal": lambda: Thermal(pair(), sums.Sum((lennard_jones(), bond())), repulsion(), reference=280.0),
     "LinearThermal": lambda: drawn(
         LinearThermal.of(sums.Sum.of(pair(), bond()), reference=280.0, heat_capacity=True), seed=3
+    ),
+    "LinearCoupled": lambda: drawn(
+        LinearCoupled.of(sums.Sum.of(pair(), bond()), parameter="field", reference=0.4), seed=4
     ),
 }
 #: Continuous derivatives of the energy at the cut-off, where they are not two.

@@ -3,8 +3,8 @@
     Cov(f, U) = kT^2 dF/dT        Var(U) = kT^2 c_v        kappa(f, U, U) = d2F/d beta2
 
 The labels are data, never functions of the model that is trained: a gradient through the centre of a product would
-lead elsewhere. They are made by holding the beads (`reference.hold`), or from instantaneous forces and energies with centres
-learned from other frames (`mf.cross_fit`).
+lead elsewhere. They are made by holding the beads (`reference.hold`), or from instantaneous forces and energies with
+centres learned from other frames (`mf.cross_fit`).
 """
 
 from __future__ import annotations

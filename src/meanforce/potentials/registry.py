@@ -18,6 +18,7 @@ from meanforce.potentials.committee import Committee
 from meanforce.potentials.curves import Curve
 from meanforce.potentials.dimenet import DimeNet, Embedding, Interaction, Readout
 from meanforce.potentials.equivariant import Equivariant, FeatureUpdate, MomentLayer
+from meanforce.potentials.heads import LinearCoupled
 from meanforce.potentials.hipnn import AtomLayer, HipNN, TensorInteraction
 from meanforce.potentials.kernels import DotProduct, KernelPotential, SquaredExponential, TemperatureKernel
 from meanforce.potentials.local import LocalNetwork
@@ -53,6 +54,7 @@ REGISTRY: dict[str, type[Potential]] = {
     "KernelPotential": KernelPotential,
     "Thermal": Thermal,
     "LinearThermal": LinearThermal,
+    "LinearCoupled": LinearCoupled,
 }
 
 #: What potentials are made of.
