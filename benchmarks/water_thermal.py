@@ -22,6 +22,7 @@ from meanforce import reference
 from meanforce.observables.compare import structure_error
 from meanforce.observables.structure import adf, rdf
 from meanforce.reference import openmm
+from meanforce.reference.atoms import open_reference
 from meanforce.reference.recipe import ReferenceRun
 from meanforce.reference.water import Water
 from meanforce.units import KB
@@ -61,7 +62,7 @@ class Compared:
         folder.mkdir(parents=True, exist_ok=True)
         beads = folder / "beads.h5"
         if not beads.exists():
-            run = mf.read(source)
+            run = open_reference(source)
             mf.Dataset.create(beads, mf.Mapping.by_residue(run, {"HOH": {"W": "all"}})(run))
         self.beads = mf.Dataset.open(beads)
         self.held = mf.Dataset.open(held).at(slice(0, frames))
