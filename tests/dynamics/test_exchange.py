@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from liquids import Trap, argon, lattice, model
+from liquids import Swelling, Trap, argon, lattice, model
 from scipy import stats
 from test_resume import Interrupted, interrupting
 
@@ -156,6 +156,41 @@ def test_a_state_that_is_no_number_is_never_accepted():
     assert phase.swaps.accepted.tolist() == [0.0]
 
 
+def test_round_trips_are_counted_from_cold_to_hot_and_back():
+    """Where everything is accepted three replicas go round a ladder of three in six turns."""
+    exchange = Exchange(jnp.array([100.0, 200.0, 300.0]), jnp.array(1), None)
+    system = System(jnp.ones((3, 1)), jnp.ones(3), jnp.full(3, 3.0), jnp.asarray(replica_keys(1, 3)))
+    phase = Phase(jnp.zeros((3, 3)), jnp.ones((3, 3)), None, None, jnp.array(0), Swaps.begin(3))
+    rungs = []
+    for step in range(60):
+        phase, _ = exchange.decide(phase._replace(step=jnp.array(step)), jnp.zeros(3), jnp.zeros(3), system)
+        rungs.append(phase.swaps.rung.tolist())
+    assert rungs[:6] == [[1, 0, 2], [2, 0, 1], [2, 1, 0], [1, 2, 0], [0, 2, 1], [0, 1, 2]]
+    assert phase.swaps.trips.tolist() == [10, 9, 9]
+    assert phase.swaps.tried.tolist() == [30, 30]
+    np.testing.assert_allclose(phase.velocities, 1.0)
+
+
+def test_the_box_breathes_at_the_new_temperature():
+    """A barostat that acts in the step of an exchange sees kT, velocities and the virial of A(R; T) after it."""
+    ladder, barostat = Ladder((200.0, 300.0), every=0.01), Barostat(0.0, time=1.0, compressibility=1e-3, interval=1)
+    task = setup.task(
+        model(Swelling(400.0), 1), Frames(np.full((1, 1, 3), 0.1), 2 * np.eye(3)[None]), ladder, (0.03, 0.01), 1,
+        Langevin(1.0), barostat, Settings(save_every=0.01, precision="double"),
+    )  # fmt: skip
+    frames, trace = carry_out(task)
+    assert frames.temperature.tolist() == [200.0, 300.0, 200.0, 300.0, 300.0, 200.0]
+    before, after = frames[2:4], frames[4:6]
+    ratio = after.temperature / before.temperature
+    kinetic = 1.5 * KB * trace.kinetic_temperature[1] * ratio
+    velocities = np.zeros((2, 3))
+    velocities[:, 0] = np.sqrt(2 * kinetic / task.topology.masses[0])
+    system = setup.system(task, np.arange(1), False)._replace(thermal_energy=jnp.asarray(KB * after.temperature))
+    phase = Phase(jnp.zeros((2, 3)), jnp.asarray(velocities), jnp.asarray(before.box), None, jnp.array(2))
+    factors = barostat.scale(phase, jnp.asarray(before.virial * ratio), system, 0.01)
+    np.testing.assert_allclose(after.box[:, 0, 0] / before.box[:, 0, 0], factors, rtol=1e-9)
+
+
 def test_the_cold_replica_leaves_its_well_only_by_exchange():
     wells = Wells(14.0, 0.0, 0.0)
     temperatures = tuple(np.geomspace(100.0, 700.0, 6))
@@ -261,12 +296,12 @@ def test_heads_are_weighed_by_the_temperature_of_each_frame():
     ramp = mf.simulate(whole, lattice(3, 0.6), mf.Ramp(100.0, 140.0), **options)
     assert len(np.unique(found.ensembles[0].chain)) > 1
     assert np.ptp(ramp.frames.temperature) > 30
-    for frames in (*(ensemble.frames for ensemble in found.ensembles), ramp.frames):
-        given = {"temperature": frames.temperature}
-        energy = mf.thermodynamics.free_energy(whole, frames.positions, frames.box, **given)
-        virial = mf.thermodynamics.virial(whole, frames.positions, frames.box, **given)
-        np.testing.assert_allclose(frames.energy, energy, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(frames.virial, virial, rtol=1e-8, atol=1e-8)
+    frames = Frames.concatenate([*(ensemble.frames for ensemble in found.ensembles), ramp.frames])
+    given = {"temperature": frames.temperature}
+    energy = mf.thermodynamics.free_energy(whole, frames.positions, frames.box, **given)
+    virial = mf.thermodynamics.virial(whole, frames.positions, frames.box, **given)
+    np.testing.assert_allclose(frames.energy, energy, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(frames.virial, virial, rtol=1e-8, atol=1e-8)
 
 
 def test_motion_belongs_to_no_ensemble_of_an_exchange():
