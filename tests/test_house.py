@@ -120,3 +120,9 @@ def test_public_names():
     assert sorted(meanforce.__all__) == sorted(expected)
     for name in meanforce.__all__:
         assert getattr(meanforce, name) is not None
+
+
+def test_test_files_have_names_of_their_own():
+    """pytest imports them by their names alone: two of one name are not collected."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

@@ -236,3 +236,16 @@ def test_labels_are_kept_in_a_file(tmp_path):
     assert there.provenance["cross_fit"]["folds"] == 5
     np.testing.assert_array_equal(there[:].covariance, here[:].covariance)
     assert isinstance(there[:], Frames)
+
+
+def test_the_virial_inside_of_beads_is_a_variate_of_mapped_atoms():
+    """V9 by its atoms: the mapped variate is that of the molecules, and bonds of fixed length refuse it."""
+    drawn = LIQUID.draw(20, 300.0, seed=1)
+    atoms = Dataset.from_frames(LIQUID.atom_topology, LIQUID.atoms(drawn, wrapped=True))
+    mapping = mf.Mapping.by_residue(atoms, {"DIA": {"D": "all"}})
+    found = next(mapping(atoms, constraints="none", variate=True).batches(20))
+    np.testing.assert_allclose(found.variate, LIQUID.beads(drawn).variate, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="64 bonds were held fixed.*no control variate"):
+        mapping(atoms, constraints=np.arange(128).reshape(64, 2), variate=True)
+    with pytest.raises(ValueError, match="not known which bonds"):
+        mapping(atoms, variate=True)

@@ -28,6 +28,7 @@ from meanforce.data.forcemap import ForceMap, apply, optimal_force_map, sum_forc
 from meanforce.data.readers import Atoms, Source
 from meanforce.frames import Frames
 from meanforce.topology import Topology
+from meanforce.units import KB
 
 FORMAT = 1
 _Position = str | Table[str, str]
@@ -96,12 +97,16 @@ class Mapping:
     def __len__(self) -> int:
         return len(self.topology)
 
-    def __call__(self, atoms: Source, *, forces: str = "sum", constraints: str | np.ndarray | None = None) -> Mapped:
+    def __call__(
+        self, atoms: Source, *, forces: str = "sum", constraints: str | np.ndarray | None = None, variate: bool = False
+    ) -> Mapped:
         """Frames of beads, mapped while they are read.
 
         forces       'sum' of the atoms of a bead; 'optimal': the linear map of least noise, found from the data; or
                      'comoving': the sum, with the atoms of a bead turning with the beads bonded to it, if any are
         constraints  of the simulation, where `atoms` does not know them: see `read`
+        variate      keep the virial inside of the beads beside the energies: a control variate, which takes noise from
+                     them; for flexible molecules, since bonds of fixed length do not stretch with their bead
         """
         if len(atoms.topology) != self.atoms:
             raise MappingError(
@@ -113,15 +118,19 @@ class Mapping:
         held = _constraints(atoms, constraints)
         if first.forces is None and forces != "sum":
             raise MissingLabel(f"forces={forces!r} needs forces on the atoms, and these frames have none")
+        if variate:
+            _check_variate(first, held)
         if first.forces is None:
             return Mapped(self, atoms, None)
         if held is None:
             self._warn_of_unknown_constraints(atoms)
         species = self.topology.species
         if forces == "optimal":
-            return Mapped(self, atoms, optimal_force_map(atoms, self.matrix, self.bead_of, held, species))
+            best = optimal_force_map(atoms, self.matrix, self.bead_of, held, species)
+            return Mapped(self, atoms, best, variate=variate)
         summed = sum_force_map(self.matrix, self.bead_of, held, species)
-        return Mapped(self, atoms, summed, Turning.of(self.topology) if forces == "comoving" else None)
+        turning = Turning.of(self.topology) if forces == "comoving" else None
+        return Mapped(self, atoms, summed, turning, variate)
 
     def positions(self, frames: Frames) -> Float[np.ndarray, "frames beads 3"]:
         """Positions of the beads; each stands at the image of its first atom."""
@@ -130,11 +139,23 @@ class Mapping:
 
     def torques(self, frames: Frames) -> Float[np.ndarray, "frames beads 3"]:
         """Of the forces on the atoms of each bead about its position."""
+        arms, forces = self._arms(frames)
+        rows = self._bead_of_row[self.walks.member]
+        return apply(csr_matrix((np.ones(len(rows)), (rows, np.arange(len(rows))))), np.cross(arms, forces))
+
+    def inner_virial(self, frames: Frames) -> Float[np.ndarray, "frames"]:
+        """Sum of (r - R).f over the atoms of all beads, and 3 kT for each atom but one of a bead: zero on average."""
+        arms, forces = self._arms(frames)
+        free = 3 * (arms.shape[1] - len(self))
+        return np.sum(arms * forces, axis=(1, 2)) + free * KB * np.asarray(frames.temperature, float)
+
+    def _arms(
+        self, frames: Frames
+    ) -> tuple[Float[np.ndarray, "frames members 3"], Float[np.ndarray, "frames members 3"]]:
+        """From the position of its bead to each atom, and the force on the atom."""
         rows = np.flatnonzero(self.walks.member)
         arms = apply(self._paths[rows] - self._assembly[self._bead_of_row[rows]], self._steps(frames))
-        each = np.cross(arms, np.asarray(frames.forces, float)[:, self.walks.atom[rows]])
-        member = csr_matrix((np.ones(len(rows)), (self._bead_of_row[rows], np.arange(len(rows)))))
-        return apply(member, each)
+        return arms, np.asarray(frames.forces, float)[:, self.walks.atom[rows]]
 
     @cached_property
     def matrix(self) -> csr_matrix:
@@ -253,6 +274,7 @@ class Mapped:
     source: Source
     forcemap: ForceMap | None
     turning: Turning | None = None
+    variate: bool = False
 
     @property
     def topology(self) -> Topology:
@@ -285,13 +307,32 @@ class Mapped:
             yield frames.with_(
                 positions=positions, forces=forces, virial=frames.virial if keeps_virial else None,
                 local_energy=None if frames.local_energy is None else self._of_beads(frames.local_energy),
-                variate=None, variate_slope=None, covariance=None, variance=None, third_cumulant=None,
+                variate=self.mapping.inner_virial(frames) if self.variate else None, variate_slope=None,
+                covariance=None, variance=None, third_cumulant=None,
             )  # fmt: skip
 
     def _of_beads(self, energies: Float[np.ndarray, "frames atoms"]) -> Float[np.ndarray, "frames beads"]:
         inside = self.mapping.bead_of >= 0
         beads = self.mapping.bead_of[inside]
         return np.stack([np.bincount(beads, row[inside], len(self.topology)) for row in energies])
+
+
+def _check_variate(first: Frames, constraints: np.ndarray | None) -> None:
+    missing = [name for name in ("forces", "energy", "temperature") if getattr(first, name) is None]
+    if missing:
+        raise MissingLabel(
+            f"variate=True needs forces, energies and temperatures of the atoms; there is no {missing[0]}"
+        )
+    if constraints is None:
+        raise MappingError(
+            "variate=True stretches the molecules, and it is not known which bonds the simulation held fixed: state "
+            "constraints='none' if there were none"
+        )
+    if len(constraints):
+        raise MappingError(
+            f"variate=True stretches the molecules, and {len(constraints)} bonds were held fixed: the virial inside of "
+            "rigid molecules holds forces of constraint, and is no control variate. Leave variate out"
+        )
 
 
 def whole_molecules(topology: Topology, bead_of: Int[np.ndarray, "atoms"]) -> bool:
