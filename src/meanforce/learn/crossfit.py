@@ -15,7 +15,7 @@ With local energies dU is that of the beads near the one whose force it is: dist
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,10 +127,7 @@ class _Labels:
 
     def with_third(self) -> _Labels:
         shape = self.forces.shape
-        made = {
-            name: getattr(self, name) for name in ("data", "local", "state", "forces", "energy", "share", "energies")
-        }
-        return _Labels(**made, covariance=np.zeros(shape, np.float32), variance=np.zeros(shape[:2]))
+        return replace(self, covariance=np.zeros(shape, np.float32), variance=np.zeros(shape[:2]))
 
     @property
     def topology(self) -> Topology:
