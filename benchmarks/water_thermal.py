@@ -4,6 +4,8 @@ python benchmarks/water_thermal.py atoms ATOMS.h5          # seven temperatures,
 python benchmarks/water_thermal.py hold ATOMS.h5 HELD.h5   # labels at fixed beads, about half an hour; resumable
 python benchmarks/water_thermal.py compare ATOMS.h5 HELD.h5 FOLDER [--models force response ...]
 
+python benchmarks/water_thermal.py diffuse ATOMS.h5 HELD.h5 FOLDER          # friction fitted at 300 K, used at all
+
 Every model is the same sum of pair and three-body splines. `compare` prints one line of JSON for each model and
 temperature; references of structure, of energies and of mean forces (ten frames a temperature) come from the atoms.
 """
@@ -29,6 +31,7 @@ from meanforce.units import KB
 
 KELVIN = (300.0, 250.0, 350.0, 400.0, 500.0, 600.0, 700.0)
 CUTOFF, SHELL, TAUGHT = 0.6, 0.36, 300.0
+WINDOW = (4.0, 12.0)  # ps, where the mean-square displacement is a line at every temperature
 F, E, C, C2 = mf.ForceMatching, mf.EnergyMatching, mf.ResponseMatching, mf.SecondResponseMatching
 
 
@@ -147,21 +150,50 @@ def judged(c: Compared, name: str, model: mf.Model, kelvin: float, options: argp
     return row
 
 
+def diffused(c: Compared, options: argparse.Namespace) -> None:
+    """Diffusion at every temperature with the friction that is right at 300 K; of models and of the atoms."""
+    measure = lambda run: mf.observables.diffusion(run, window=WINDOW)
+    of_atoms = {kelvin: measure(c.at(kelvin)).coefficient for kelvin in options.kelvin}
+    for name in options.models:
+        model = models()[name](c)
+        places = np.linspace(0, len(c.at(TAUGHT)) - 1, options.replicas).astype(int)
+        settings = mf.Settings(save_every=0.2, replicas=options.replicas)
+        found = mf.match_diffusion(
+            model, c.at(TAUGHT).at(places)[:], of_atoms[TAUGHT], TAUGHT, options.time, 0.005, 1, settings=settings,
+            measure=measure,
+        )  # fmt: skip
+        for kelvin in options.kelvin:
+            start = c.at(kelvin).at(places)[:]
+            run = mf.simulate(
+                model, start, kelvin, time=options.time, timestep=0.005, seed=2, thermostat=found.thermostat,
+                settings=settings,
+            )  # fmt: skip
+            mine, known = measure(run).coefficient, of_atoms[kelvin]
+            row = {
+                "model": name, "kelvin": kelvin, "friction": [found.value.value, found.value.error],
+                "diffusion": [mine.value, mine.error], "atoms": [known.value, known.error],
+            }  # fmt: skip
+            print(json.dumps(row), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("atoms").add_argument("atoms", type=Path)
     holding = commands.add_parser("hold")
     comparing = commands.add_parser("compare")
-    for each in (holding, comparing):
+    diffusing = commands.add_parser("diffuse")
+    for each in (holding, comparing, diffusing):
         each.add_argument("atoms", type=Path)
         each.add_argument("held", type=Path)
-    comparing.add_argument("folder", type=Path)
+    for each in (comparing, diffusing):
+        each.add_argument("folder", type=Path)
+        each.add_argument("--kelvin", nargs="+", type=float, default=sorted(KELVIN))
+        each.add_argument("--frames", type=int, default=100)
+        each.add_argument("--time", type=float, default=60.0)
+        each.add_argument("--replicas", type=int, default=8)
     comparing.add_argument("--models", nargs="+", choices=[*models(), "own"], default=[*models(), "own"])
-    comparing.add_argument("--kelvin", nargs="+", type=float, default=sorted(KELVIN))
-    comparing.add_argument("--frames", type=int, default=100)
-    comparing.add_argument("--time", type=float, default=60.0)
-    comparing.add_argument("--replicas", type=int, default=8)
+    diffusing.add_argument("--models", nargs="+", choices=list(models()), default=["force", "response"])
     given = parser.parse_args()
     if given.command == "atoms":
         atoms(given.atoms)
@@ -170,6 +202,9 @@ def main() -> None:
     else:
         warnings.simplefilter("ignore", mf.ExtrapolationWarning)
         compared = Compared(given.atoms, given.held, given.folder, given.frames)
+        if given.command == "diffuse":
+            diffused(compared, given)
+            return
         for name in given.models:
             shared = None if name == "own" else models()[name](compared)
             for kelvin in given.kelvin:
