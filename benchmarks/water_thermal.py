@@ -31,6 +31,7 @@ from meanforce.units import KB
 
 KELVIN = (300.0, 250.0, 350.0, 400.0, 500.0, 600.0, 700.0)
 CUTOFF, SHELL, TAUGHT = 0.6, 0.36, 300.0
+HELD = (250.0, 400.0, 500.0, 600.0, 700.0)
 WINDOW = (4.0, 12.0)  # ps, where the mean-square displacement is a line at every temperature
 F, E, C, C2 = mf.ForceMatching, mf.EnergyMatching, mf.ResponseMatching, mf.SecondResponseMatching
 
@@ -44,13 +45,13 @@ def atoms(path: Path) -> None:
 
 
 def hold(source: Path, path: Path) -> None:
-    """A hundred frames at 300 K, and ten at each other temperature beside them, for the mean forces there."""
+    """A hundred frames at 300 K, and ten at five other temperatures beside them, for the mean forces there."""
     kelvin = mf.Dataset.open(source).column("temperature")
     of = lambda t, count: reference.evenly(np.flatnonzero(kelvin == t), count)
     long = reference.FixedSampling(replicas=4, burn_in=1000, samples=2000, stride=5, seed=20)
     reference.hold(source, path, of(TAUGHT, 100), long, resume=True)
     short = reference.FixedSampling(replicas=4, burn_in=500, samples=800, stride=5, seed=21)
-    rows = [row for rows in zip(*(of(t, 10) for t in KELVIN if t != TAUGHT), strict=True) for row in rows]
+    rows = [row for rows in zip(*(of(t, 10) for t in HELD), strict=True) for row in rows]
     reference.hold(source, others(path), rows, short, resume=True)
 
 
@@ -117,10 +118,10 @@ def responses(c: Compared) -> mf.Model:
 def judged(c: Compared, name: str, model: mf.Model, kelvin: float, options: argparse.Namespace) -> dict:
     """Forces against the held references, structure and energy against the atoms."""
     row: dict = {"model": name, "kelvin": kelvin, "frames": options.frames}
-    known = c.held if kelvin == TAUGHT else c.others.select(temperature=kelvin)
-    frames = known[:]
-    found = thermo.force(model, frames.positions, frames.box, temperature=kelvin)
-    row["force"] = float(np.sqrt(np.mean((found - frames.forces) ** 2) / np.mean(frames.forces**2)))
+    if kelvin == TAUGHT or kelvin in c.others.temperatures:
+        frames = (c.held if kelvin == TAUGHT else c.others.select(temperature=kelvin))[:]
+        found = thermo.force(model, frames.positions, frames.box, temperature=kelvin)
+        row["force"] = float(np.sqrt(np.mean((found - frames.forces) ** 2) / np.mean(frames.forces**2)))
     atoms = c.at(kelvin)
     output = c.folder / f"{name.replace(' ', '-')}-{options.frames}-{kelvin:g}.h5"
     start = atoms.at(np.linspace(0, len(atoms) - 1, options.replicas).astype(int))[:]
