@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+import meanforce as mf
+from meanforce.reference.alkane import Alkane
 from meanforce.reference.argon import Argon
 from meanforce.reference.atomistic import require_openmm
+from meanforce.reference.openmm import run as openmm_run
 from meanforce.reference.peptide import AlanineDipeptide
+from meanforce.reference.recipe import ReferenceRun
 from meanforce.reference.systems import SYSTEMS, System
 from meanforce.reference.water import Water
 from meanforce.units import KB
@@ -248,3 +252,50 @@ def test_openmm_is_asked_for_only_when_used():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'pip install "meanforce[reference]"' in done.stdout
     assert require_openmm() is openmm
+
+
+def test_the_energy_of_an_alkane_is_its_sum_of_terms():
+    """One bent and twisted hexane by hand: bonds, angles, torsions, and the pairs four and five bonds apart."""
+    alkane = Alkane(molecules=8, density=0.05, tail=False)
+    built = alkane.build()
+    rng = np.random.default_rng(3)
+    positions = built.positions + 0.01 * rng.normal(size=built.positions.shape)
+    positions[6:] += 1.5 * np.arange(1, 8).repeat(6)[:, None] * np.array([0.0, 0.3, 0.2])
+    energy = energy_and_forces(context(built, periodic=False), positions)[0]
+    assert energy == pytest.approx(alkane_by_hand(positions.reshape(8, 6, 3)), rel=1e-6)
+    assert len(built.constraints) == 0
+    assert built.topology.masses[:6] == pytest.approx([15.0347, *[14.0266] * 4, 15.0347])
+    assert built.topology.names[:6] == ("C1", "C2", "C3", "C4", "C5", "C6")
+
+
+def alkane_by_hand(chains):
+    sigma, epsilon = np.array([0.375, *[0.395] * 4, 0.375]), KB * np.array([98.0, *[46.0] * 4, 98.0])
+    step = np.diff(chains, axis=1)
+    length = np.linalg.norm(step, axis=-1)
+    total = 0.5 * 96500 * KB * 100 * ((length - 0.154) ** 2).sum()
+    cosine = -(step[:, :-1] * step[:, 1:]).sum(-1) / (length[:, :-1] * length[:, 1:])
+    total += 0.5 * 62500 * KB * ((np.arccos(cosine) - np.radians(114)) ** 2).sum()
+    normal = np.cross(step[:, :-1], step[:, 1:])
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    cos = np.clip((normal[:, :-1] * normal[:, 1:]).sum(-1), -1, 1)  # of the dihedral, -1 in trans
+    phi = np.arccos(cos)
+    total += KB * (355.03 * (1 + cos) - 68.19 * (1 - np.cos(2 * phi)) + 791.32 * (1 + np.cos(3 * phi))).sum()
+    flat = chains.reshape(-1, 3)
+    molecule, place = np.divmod(np.arange(len(flat)), 6)
+    i, j = np.triu_indices(len(flat), 1)
+    far = (molecule[i] != molecule[j]) | (place[j] - place[i] > 3)
+    i, j = i[far], j[far]
+    s6 = ((sigma[place[i]] + sigma[place[j]]) / 2 / np.linalg.norm(flat[i] - flat[j], axis=1)) ** 6
+    return total + (4 * np.sqrt(epsilon[place[i]] * epsilon[place[j]]) * (s6**2 - s6)).sum()
+
+
+def test_an_alkane_relaxes_into_a_liquid(tmp_path):
+    """Hexane of 64 molecules at 298 K: bonds and angles by their springs, and most torsions in trans."""
+    run = ReferenceRun(system=Alkane(), temperatures=(298.0,), time=1.5, interval=0.15, equilibration=3.0, virial=False)
+    frames = mf.Dataset.open(openmm_run(run, tmp_path / "hexane.h5", threads=1))[:]
+    chains = frames.positions.reshape(-1, 64, 6, 3)
+    length = np.linalg.norm(np.diff(chains, axis=2), axis=-1)
+    assert length.mean() == pytest.approx(0.154, abs=0.001)
+    assert length.std() == pytest.approx(np.sqrt(KB * 298 / (96500 * KB * 100)), rel=0.1)
+    ends = np.linalg.norm(chains[:, :, -1] - chains[:, :, 0], axis=-1)
+    assert 0.5 < ends.mean() < 0.64

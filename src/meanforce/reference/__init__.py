@@ -18,11 +18,12 @@ from meanforce.reference.held import evenly, hold, read_errors
 from meanforce.reference.liquids import DiatomicLiquid, PairFunction
 from meanforce.reference.openmm import Progress, run
 from meanforce.reference.recipe import ReferenceRun
-from meanforce.reference.systems import SYSTEMS, AlanineDipeptide, Argon, AtomisticSystem, Water
+from meanforce.reference.systems import SYSTEMS, AlanineDipeptide, Alkane, Argon, AtomisticSystem, Water
 
 __all__ = [
     "SYSTEMS",
     "AlanineDipeptide",
+    "Alkane",
     "Argon",
     "AtomisticSystem",
     "BrokenSimulation",

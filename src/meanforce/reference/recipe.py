@@ -16,7 +16,7 @@ class ReferenceRun(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    system: System = Field(description="what is simulated: argon, water or alanine-dipeptide, with its options")
+    system: System = Field(description="what is simulated: argon, water, alkane or alanine-dipeptide, with its options")
     temperatures: tuple[float, ...] = Field(min_length=1, description="temperatures (K), one run each")
     pressure: float | None = Field(None, description="pressure (bar) of a Monte Carlo barostat; none: constant volume")
     time: float = Field(gt=0, description="time that is recorded at each temperature (ps)")
