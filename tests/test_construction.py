@@ -6,7 +6,7 @@ import pytest
 from meanforce import construction
 from meanforce import recipe as recipes
 from meanforce.data.dataset import Dataset
-from meanforce.objectives.matching import ForceMatching
+from meanforce.objectives.matching import EnergyMatching, ForceMatching
 from meanforce.potentials.local import DEFAULT, LARGE
 from meanforce.topology import Topology
 
@@ -38,3 +38,36 @@ def test_splines_under_a_network_are_solved_on_no_more_frames_than_they_need(dat
         construction.construct(options("local"), data)
     assert [len(few) for few in seen] == [60, 15]
     np.testing.assert_array_equal(seen[1][:].positions, data[::4].positions)
+
+
+THERMAL = "thermal: {reference: 350, heat_capacity: HEAT}"
+
+
+@pytest.fixture(scope="module")
+def warm():
+    random = np.random.default_rng(0)
+    R = np.array([[0, 0, 0], [0.3, 0, 0], [0.4, 0.3, 0]]) + 0.03 * random.normal(size=(60, 3, 3))
+    return Dataset.from_arrays(
+        TRIMER, positions=R, forces=random.normal(size=R.shape), energies=random.normal(size=60),
+        temperature=np.repeat([300.0, 400.0], 30),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("heat", "heads"), [("true", 3), ("false", 2)])
+def test_splines_that_depend_on_temperature_have_a_head_more_for_each_order(warm, heat, heads):
+    made = construction.construct(options(f"{{kind: spline, {THERMAL.replace('HEAT', heat)}}}"), warm)
+    assert (len(made.heads), made.reference) == (heads, 350.0)
+
+
+def test_the_middle_temperature_is_the_reference_where_none_is_said(warm):
+    assert construction.construct(options("{kind: spline, thermal: {}}"), warm).reference == 400.0
+
+
+def test_networks_that_depend_on_temperature_are_heads_of_other_seeds_on_splines_with_entropy(warm):
+    wanted = [ForceMatching(warm), EnergyMatching(warm)]
+    asked = options(f"{{kind: local, cutoff: 0.6, {THERMAL.replace('HEAT', 'true')}}}")
+    under, *_, networks = construction.construct(asked, warm, wanted).terms
+    assert len(under.heads) == 2 and np.any(np.asarray(under.heads[1].coefficients))
+    weights = [head.layers[0].weight for head in (networks.value, networks.entropy, networks.capacity)]
+    assert not np.allclose(weights[0], weights[1]) and not np.allclose(weights[1], weights[2])
+    assert networks.reference == under.reference == 350.0

@@ -7,6 +7,14 @@ import pytest
 from meanforce import recipe as recipes
 
 WATER = "name: w\ndataset: beads.h5\n"
+LIQUID = "name: w\nexact: {}\nmapping: {residues: {A: {A: all}}}\n"
+RUNS = """name: w
+trajectory:
+  - {topology: a.tpr, trajectories: a.trr, temperature: 300}
+  - {topology: a.tpr, trajectories: [b.trr, c.trr], temperature: 400}
+mapping: {residues: {A: {A: all}}}
+potential: {kind: spline, thermal: {}}
+"""
 
 
 @pytest.mark.parametrize("name", recipes.templates())
@@ -39,6 +47,24 @@ def test_every_template_is_a_recipe(name):
         (WATER + "potential: local\ntrain: {regularisation: evidence}\n", ["train.regularisation is for splines"]),
         (WATER + "potential: local\ntrain: {gradient: {epoch: 3}}\n", ["did you mean 'epochs'"]),
         (WATER + "validate: {surface: [[1, 2, 3], [2, 3, 4, 5]]}\n", ["validate.surface"]),
+        (WATER + "train: {energy: 1}\n", ["train.energy", "does not change", "thermal: {reference: 300}"]),
+        (WATER + "train: {temperatures: [300, 400]}\n", ["train.temperatures", "thermal"]),
+        (WATER + "train: {temperature: 300, temperatures: [300, 400]}\n", ["temperature or temperatures, not both"]),
+        (WATER + "simulate: {temperatures: [300, 300]}\n", ["stands twice in 300, 300"]),
+        (WATER + "potential: {kind: spline, thermal: {referense: 300}}\n", ["did you mean 'reference'"]),
+        (LIQUID + "potential: {kind: spline, thermal: {}}\n", ["forces at one temperature", "train: {energy: 1.0}"]),
+        (
+            LIQUID + "potential: {kind: spline, thermal: {heat_capacity: true}}\ntrain: {energy: 1}\n",
+            ["heat capacities", "several temperatures", "variance"],
+        ),
+        (
+            LIQUID + "potential: {kind: spline, thermal: {}}\ntrain: {energy: 1, temperatures: [300, 320]}\n",
+            ["no atoms at 320 K; there are some at 300 K"],
+        ),
+        (
+            RUNS.replace("temperature: 400", "temperatur: 400"),
+            ["trajectory.1.temperatur", "did you mean 'temperature'"],
+        ),
         ("- 1\n- 2\n", ["holds no recipe"]),
         ("name: [\n", ["is not YAML"]),
     ],
@@ -75,6 +101,20 @@ def test_paths_are_relative_to_the_recipe(tmp_path):
     assert recipes.load(tmp_path / "r.yaml").dataset == tmp_path / "beads.h5"
 
 
+def test_several_runs_each_have_a_temperature(tmp_path):
+    (tmp_path / "r.yaml").write_text(RUNS)
+    found = recipes.load(tmp_path / "r.yaml")
+    assert found.temperatures == (300.0, 400.0)
+    assert [run.trajectories for run in found.trajectory] == [
+        (tmp_path / "a.trr",), (tmp_path / "b.trr", tmp_path / "c.trr"),
+    ]  # fmt: skip
+
+
+def test_variances_at_one_temperature_teach_heat_capacities():
+    thermal = "potential: {kind: spline, thermal: {heat_capacity: true}}\ntrain: {energy: 1, variance: 1}\n"
+    assert recipes.parse(LIQUID + thermal).train.asked == ("energy", "variance")
+
+
 def test_a_missing_recipe_names_the_next_action(tmp_path):
     with pytest.raises(recipes.RecipeError, match="meanforce template water"):
         recipes.load(tmp_path / "none.yaml")
@@ -88,6 +128,17 @@ def test_an_unknown_template_names_the_nearest():
 def test_every_key_of_the_schema_is_described():
     schema = recipes.schema()
     assert json.loads(json.dumps(schema)) == schema
-    for name in ("Trajectory", "Mapping", "Spline", "Train", "Simulate", "Validate", "ReferenceRun", "Water"):
+    for name in (
+        "Trajectory",
+        "Mapping",
+        "Spline",
+        "Train",
+        "Simulate",
+        "Validate",
+        "Thermal",
+        "CrossFit",
+        "ReferenceRun",
+        "Water",
+    ):
         for key, field in schema["$defs"][name]["properties"].items():
             assert "description" in field or "const" in field, f"{name}.{key}"

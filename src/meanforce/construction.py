@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from meanforce.data.dataset import Dataset
 from meanforce.learn.fit import fit
 from meanforce.learn.priors import wall
-from meanforce.objectives.matching import ForceMatching
-from meanforce.potentials.base import NetworkPotential, Potential
+from meanforce.objectives.base import Objective
+from meanforce.objectives.matching import ForceMatching, Matching
+from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.local import DEFAULT, LARGE, LocalNetwork
 from meanforce.potentials.sums import SplinePotential, Sum
-from meanforce.recipe import Local, Network, PotentialOptions, Spline
+from meanforce.potentials.thermal import LinearThermal, Thermal
+from meanforce.recipe import Dimenet, Hipnn, Local, Network, PotentialOptions, Spline
+from meanforce.recipe import Equivariant as EquivariantOptions
+from meanforce.stages import Thermal as ThermalOptions
 
 #: The class behind each kind of network; its options are those of `recipe.Network`.
 NETWORKS: dict[str, Callable[..., NetworkPotential]] = {
@@ -29,21 +35,54 @@ NETWORKS: dict[str, Callable[..., NetworkPotential]] = {
 _BEADS_FOR_SPLINES = 150_000
 
 
-def construct(options: PotentialOptions, data: Dataset) -> Potential:
+def construct(options: PotentialOptions, data: Dataset, objectives: Sequence[Objective] = ()) -> Potential:
     """A potential to be fitted to the data; a network stands on pair and bonded splines solved in closed form.
 
     What lies under a network keeps molecules together, and a wall keeps beads from distances where there are no data.
+    Splines under a network that depends on temperature do so as well, by an entropy, and learn from `objectives`.
     """
     if isinstance(options, Spline):
-        return _splines(options, options.cutoff, data)
-    sizes = {"sizes": {"small": DEFAULT, "large": LARGE}[options.size]} if isinstance(options, Local) else {}
-    network = NETWORKS[options.kind](data.topology.types, cutoff=options.cutoff, seed=options.seed, **sizes)
+        return splines(options, data)
+    network = partial(_network, options, data)
     stride = -(-len(data) * len(data.topology) // _BEADS_FOR_SPLINES)
-    few = data.at(np.arange(0, len(data), stride))
-    splines = fit(_splines(options, options.reach, data), [ForceMatching(few)]).model.potential
+    wanted = [_fewer(o, stride) for o in objectives] or [ForceMatching(data.at(np.arange(0, len(data), stride)))]
+    under = fit(splines(options, data), wanted).model.potential
     walls = (wall(data),) if data.topology.pairs else ()
-    return Sum((splines, *walls, network))
+    if options.thermal is None:
+        return Sum((under, *walls, network(0)))
+    capacity = network(2) if options.thermal.heat_capacity else None
+    return Sum((under, *walls, Thermal(network(0), network(1), capacity, reference_of(options.thermal, data))))
 
 
-def _splines(options: Spline | Network, cutoff: float, data: Dataset) -> SplinePotential:
-    return SplinePotential(data.topology, cutoff=cutoff, spacing=options.spacing, many_body=options.many_body)
+def splines(options: Spline | Network, data: Dataset) -> LinearPotential:
+    """Pair, three-body and bonded splines; under a network their heat capacity is left to the network's."""
+    alone = isinstance(options, Spline)
+    cutoff = options.cutoff if isinstance(options, Spline) else options.reach
+    plain = SplinePotential(data.topology, cutoff=cutoff, spacing=options.spacing, many_body=options.many_body)
+    if options.thermal is None:
+        return plain
+    heat_capacity = alone and options.thermal.heat_capacity
+    return LinearThermal.of(plain, reference=reference_of(options.thermal, data), heat_capacity=heat_capacity)
+
+
+def reference_of(thermal: ThermalOptions, data: Dataset) -> float:
+    """T0 in K: as asked, or the middle one of the temperatures of the data."""
+    if thermal.reference is not None:
+        return thermal.reference
+    if not data.temperatures:
+        raise ValueError("potential.thermal: the data have no temperature; give temperature= when the set is made")
+    return data.temperatures[len(data.temperatures) // 2]
+
+
+def _network(options: Local | Dimenet | Hipnn | EquivariantOptions, data: Dataset, number: int) -> NetworkPotential:
+    """One of the networks of a potential, each from weights of its own."""
+    sizes = {"sizes": {"small": DEFAULT, "large": LARGE}[options.size]} if isinstance(options, Local) else {}
+    seed = options.seed + number
+    return NETWORKS[options.kind](data.topology.types, cutoff=options.cutoff, seed=seed, **sizes)
+
+
+def _fewer(objective: Objective, stride: int) -> Objective:
+    """The same on every so many frames."""
+    if not isinstance(objective, Matching) or stride == 1:
+        return objective
+    return replace(objective, data=objective.data.at(np.arange(0, len(objective.data), stride)))

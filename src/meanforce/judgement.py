@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from meanforce import thermodynamics
+from meanforce import thermodynamics, transferability
 from meanforce.data.dataset import Dataset
 from meanforce.data.inspect import inspect
 from meanforce.dynamics.guard import Guard
@@ -38,6 +38,7 @@ from meanforce.report.sections import Report, Section
 from meanforce.report.structure import Comparison, Kind, structure
 from meanforce.report.surfaces import surfaces
 from meanforce.report.training import training
+from meanforce.transferability import AtTemperature
 
 
 class Case(NamedTuple):
@@ -60,6 +61,7 @@ class Evidence(NamedTuple):
     seconds: dict[str, float]
     training: str
     curve: Path | None = None  # of a training by gradient
+    states: Sequence[AtTemperature] = ()  # the judged model at each temperature, where it is about several
 
 
 def report(evidence: Evidence) -> Report:
@@ -71,7 +73,8 @@ def report(evidence: Evidence) -> Report:
         *_surfaces(evidence),
         _forces(evidence),
         _energies(evidence),
-        *_thermodynamics(evidence),
+        *_over_temperatures(evidence),
+        *_pressures(evidence),
         _data(evidence),
         training(evidence.training, evidence.curve),
         recipe_section(evidence.text),
@@ -79,7 +82,7 @@ def report(evidence: Evidence) -> Report:
     )
     return Report(
         title=f"{evidence.recipe.name}: coarse-grained model against atoms",
-        subtitle=f"{len(first.model.topology)} beads at {state.temperature:g} K",
+        subtitle=f"{len(first.model.topology)} beads at {_kelvins(evidence, state.temperature)} K",
         sections=sections,
         facts=(
             ("frames learned from", str(len(evidence.taught))),
@@ -129,7 +132,7 @@ def comparisons(evidence: Evidence, others: Sequence[Ensemble] = ()) -> list[Com
     return found
 
 
-def _distributions(evidence: Evidence) -> Iterator[tuple[Kind, Callable[[Ensemble | Dataset], Curve]]]:
+def _distributions(evidence: Evidence) -> Iterator[tuple[Kind, partial[Curve]]]:
     """(kind, function of a source) of every distribution that this system has."""
     topology = evidence.taught.topology
     cutoff = evidence.recipe.validate_.adf_cutoff
@@ -190,7 +193,19 @@ def _energies(evidence: Evidence) -> Section:
     return energies(found)
 
 
-def _thermodynamics(evidence: Evidence) -> list[Section]:
+def _over_temperatures(evidence: Evidence) -> list[Section]:
+    """How the model carries over temperatures, where it is about several or depends on them."""
+    if not evidence.states:
+        return []
+    measures = list(_distributions(evidence))
+    shown = [m for m in measures if m[0] != "bonded"] or [m for m in measures if m[1].func is dihedral_distribution]
+    first = evidence.cases[0]
+    counted = json.loads(evidence.training).get(first.name, {}).get("determined") if evidence.training else None
+    determined = None if counted is None else (int(counted[0]), int(counted[1]))
+    return [transferability.section(first.model, first.name, evidence.states, shown, determined)]
+
+
+def _pressures(evidence: Evidence) -> list[Section]:
     if evidence.taught[0].box is None:
         return []
     reference = pressure(evidence.data) if "virial" in evidence.data.labels() else None
@@ -200,7 +215,11 @@ def _thermodynamics(evidence: Evidence) -> list[Section]:
         "A model learned from forces alone at one density is not told the pressure; it is shown, and judged only where "
         "virials were learned from."
     )
-    return [quantities(pairs, text=(note,))]
+    return [quantities(pairs, text=(note,), title="Pressure" if evidence.states else "Thermodynamics")]
+
+
+def _kelvins(evidence: Evidence, judged: float) -> str:
+    return ", ".join(f"{state.kelvin:g}" for state in evidence.states) or f"{judged:g}"
 
 
 def _data(evidence: Evidence) -> Section:

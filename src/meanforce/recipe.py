@@ -5,17 +5,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Callable
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from meanforce.learn.training import Training
 from meanforce.reference.exact_run import ExactRun
 from meanforce.reference.recipe import ReferenceRun
+from meanforce.stages import Gradient, Options, Positive, Simulate, Thermal, Train, Validate, check_temperatures
 
 _FOLDER = resources.files("meanforce") / "resources" / "recipes"
 
@@ -27,12 +28,6 @@ class RecipeError(ValueError):
     """A recipe that cannot be carried out, said in one message before the work starts."""
 
 
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Positive = Annotated[float, Field(gt=0)]
-Quadruple = tuple[int, int, int, int]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda p: p if isinstance(p, list | tuple) else (p,))]
 
 
@@ -45,6 +40,9 @@ class Trajectory(Options):
     units: str | None = Field(None, description="unit style of files that state none: real, metal (LAMMPS)")
     constraints: str | None = Field(None, description="h-bonds, all-bonds or rigid-water, where no TPR says so")
     temperature: Positive = Field(description="K, of the thermostat")
+
+
+Runs = Annotated[tuple[Trajectory, ...], BeforeValidator(lambda r: r if isinstance(r, list | tuple) else (r,))]
 
 
 class Mapping(Options):
@@ -76,6 +74,7 @@ class Spline(Options):
     cutoff: Positive = Field(0.9, description="nm, of the pair splines")
     spacing: Positive = Field(0.02, description="nm, between the knots of the pair splines")
     many_body: bool = Field(True, description="three-body splines on top of the pairs")
+    thermal: Thermal | None = Field(None, description="make it depend on temperature: A(R; T)")
 
 
 class Network(Options):
@@ -88,6 +87,7 @@ class Network(Options):
     spacing: Positive = Field(0.02, description="nm, between their knots")
     many_body: bool = Field(False, description="three-body splines under it as well")
     seed: int = Field(0, ge=0, description="of the weights it starts from")
+    thermal: Thermal | None = Field(None, description="make it depend on temperature: A(R; T)")
 
 
 class Local(Network):
@@ -131,66 +131,6 @@ class Equivariant(Network):
 PotentialOptions = Spline | Local | Dimenet | Hipnn | Equivariant
 
 
-class Gradient(Options):
-    """How a network is trained: Adam on the mean square of force errors, in batches."""
-
-    epochs: int = Field(100, gt=0, description="how often every frame is seen")
-    batch: int = Field(8, gt=0, description="frames in one step")
-    learning_rate: Positive | None = Field(
-        None, description="at the start, default: that which suits the network, 0.001 to 0.02; it decays ..."
-    )
-    final_learning_rate: Positive = Field(1e-5, description="... to this")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights that is kept")
-    validation: float = Field(0.1, gt=0, lt=1, description="part of the frames that chooses the weights")
-    patience: int | None = Field(None, gt=0, description="validations without improvement before it stops")
-    seed: int = Field(0, ge=0, description="of the order of frames")
-    members: int = Field(1, gt=0, description="networks side by side; more than one is a committee, and has a spread")
-    bootstrap: int = Field(
-        0, ge=0, description="blocks of frames drawn anew for each member, which makes the spread an error bar; 0: none"
-    )
-
-    @model_validator(mode="after")
-    def _as_training(self):
-        """What training would refuse is refused before anything is computed."""
-        rates = {name for name in ("learning_rate", "final_learning_rate") if self.learning_rate is None}
-        Training(**self.model_dump(exclude=rates))
-        return self
-
-
-class Train(Options):
-    temperature: Positive | None = Field(None, description="K, of the frames to learn from; default: the lowest")
-    virial: float = Field(0.0, ge=0, description="weight of the stored virials beside the forces (pressure matching)")
-    held_out: float = Field(0.2, gt=0, lt=1, description="part of the frames, at the end of each run, for the verdict")
-    regularisation: Literal["evidence", "cross-validation"] | None = Field(
-        None, description="how strongly to smooth splines; default: evidence"
-    )
-    gradient: Gradient | None = Field(None, description="how to train a network; default: its own defaults")
-
-
-class Simulate(Options):
-    temperature: Positive | None = Field(None, description="K; default: that of the training")
-    time: Positive = Field(200.0, description="ps to keep, in each replica")
-    equilibration: float = Field(10.0, ge=0, description="ps thrown away first")
-    timestep: Positive = Field(0.005, description="ps")
-    save_every: Positive = Field(0.5, description="ps between stored frames")
-    friction: Positive = Field(1.0, description="1/ps, of the Langevin thermostat")
-    pressure: float | None = Field(None, description="bar; constant pressure. Without it: constant volume")
-    replicas: int = Field(1, gt=0, description="independent copies, run side by side")
-    precision: Literal["single", "double"] = Field("single", description="floating-point numbers of the run")
-    guard: Literal["warn", "stop", "off"] = Field("warn", description="what to do where it leaves the training data")
-    trajectories: tuple[str, ...] = Field(("xtc",), description="files for VMD and OVITO: xtc, dcd, h5md")
-    seed: int = Field(1, ge=0, description="seed of velocities and thermostat")
-
-
-class Validate(Options):
-    adf_cutoff: Positive | None = Field(None, description="nm, first shell of the angles; without it: no angles")
-    curves: Path | None = Field(None, description="json of curves of a longer reference run, instead of the data's own")
-    surface: tuple[Quadruple, Quadruple] | None = Field(
-        None, description="two dihedrals of four bead numbers each, from 0: their free-energy surface is judged"
-    )
-    pair_only: bool = Field(False, description="also fit and sample a potential of pairs alone, shown beside")
-
-
 def _shorthand(value):
     """`potential: spline` is `potential: {kind: spline}`."""
     return {"kind": value} if isinstance(value, str) else value
@@ -202,7 +142,7 @@ class Recipe(Options):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run folder")
     reference: ReferenceRun | None = Field(None, description="make atomistic data here with OpenMM ...")
     exact: ExactRun | None = Field(None, description="... or draw it from an exactly solvable liquid ...")
-    trajectory: Trajectory | None = Field(None, description="... or read your own run ...")
+    trajectory: Runs | None = Field(None, description="... or read your own run, or a list of runs ...")
     dataset: Path | None = Field(None, description="... or start from a data set: of beads, or of atoms with a mapping")
     mapping: Mapping | None = None
     potential: Annotated[PotentialOptions, Field(discriminator="kind"), BeforeValidator(_shorthand)] = Spline()
@@ -227,6 +167,19 @@ class Recipe(Options):
         if not spline and self.train.regularisation is not None:
             raise ValueError(f"train.regularisation is for splines; leave it out with potential {self.potential.kind}")
         return self
+
+    @model_validator(mode="after")
+    def _temperatures_that_tell(self):
+        check_temperatures(self.potential.thermal, self.train, self.temperatures)
+        return self
+
+    @property
+    def temperatures(self) -> tuple[float, ...] | None:
+        """Those of the atoms (K), where the recipe itself says them."""
+        made = self.reference or self.exact
+        if made is not None:
+            return made.temperatures
+        return None if self.trajectory is None else tuple(run.temperature for run in self.trajectory)
 
     @property
     def gradient(self) -> Gradient:
@@ -289,15 +242,14 @@ def _resolve(recipe: Recipe, folder: Path) -> Recipe:
         "dataset": absolute(recipe.dataset),
         "validate_": recipe.validate_.model_copy(update={"curves": curves}),
     }
-    if (t := recipe.trajectory) is not None:
-        changes["trajectory"] = t.model_copy(
-            update={
-                "topology": absolute(t.topology),
-                "trajectories": tuple(absolute(p) for p in t.trajectories),
-                "energies": absolute(t.energies),
-            }
-        )
+    if recipe.trajectory is not None:
+        changes["trajectory"] = tuple(_absolute(run, absolute) for run in recipe.trajectory)
     return recipe.model_copy(update=changes)
+
+
+def _absolute(run: Trajectory, absolute: Callable[[Path | None], Path | None]) -> Trajectory:
+    places = {"topology": absolute(run.topology), "energies": absolute(run.energies)}
+    return run.model_copy(update=places | {"trajectories": tuple(absolute(p) for p in run.trajectories)})
 
 
 def _explain(error) -> str:
@@ -317,7 +269,7 @@ def _explain(error) -> str:
 def _keys_at(location) -> list[str]:
     """The keys allowed at a place in the recipe; the tag of a union narrows it to the member with that name."""
     models: list[type[BaseModel]] = [Recipe]
-    for part in location:
+    for part in (part for part in location if not isinstance(part, int)):
         tagged = [
             m for m in models if any(f.default == part for n, f in m.model_fields.items() if n in ("name", "kind"))
         ]

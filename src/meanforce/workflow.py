@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,35 +12,42 @@ import h5py
 import numpy as np
 
 from meanforce import judgement
-from meanforce.construction import construct
-from meanforce.data.dataset import Dataset
+from meanforce.construction import construct, splines
+from meanforce.data.dataset import Dataset, Source
 from meanforce.data.inspect import inspect
 from meanforce.data.inspection import Inspection
+from meanforce.data.joined import Joined
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
+from meanforce.data.writer import part_folder
 from meanforce.dynamics.barostat import Barostat
 from meanforce.dynamics.guard import Guard
 from meanforce.dynamics.run import simulate
 from meanforce.dynamics.settings import Settings
 from meanforce.dynamics.thermostats import Langevin
 from meanforce.ensemble import Ensemble
+from meanforce.learn.crossfit import cross_fit
 from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.fit import fit
 from meanforce.learn.result import Fit
 from meanforce.learn.training import Training
+from meanforce.material import among, at_temperature, beads, judged_at, near, split, temperatures
 from meanforce.model import Model, ModelFileError
 from meanforce.objectives.base import Objective
-from meanforce.objectives.matching import ForceMatching, PressureMatching
+from meanforce.objectives.cumulants import ResponseMatching, SecondResponseMatching, VarianceMatching
+from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.recipe import Mapping as MappingOptions
-from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline
+from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline, Trajectory
 from meanforce.reference import exact_run
 from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
 from meanforce.report import page
 from meanforce.runfolder import RunFolder, write_whole
 from meanforce.runlog import Bars, Progress, RunLog
+from meanforce.stages import check_temperatures
+from meanforce.transferability import AtTemperature
 
 
 def carry_out(recipe: Recipe, folder: RunFolder, *, last: str, bars: Bars) -> None:
@@ -69,20 +77,19 @@ def make_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     if folder.beads.exists() or recipe.mapping is None:
         return
     with bars.stage("Mapping atoms to beads"):
-        temperature = None
         if recipe.trajectory is not None:
-            t = recipe.trajectory
-            atoms = read(
-                t.topology, *t.trajectories, energies=t.energies, units=t.units, constraints=t.constraints,
-                require=("forces",),
-            )  # fmt: skip
-            temperature = t.temperature
+            runs = [_read(run) for run in recipe.trajectory]
         else:
-            atoms = open_reference(recipe.dataset or folder.atoms)
+            runs = [open_reference(recipe.dataset or folder.atoms)]
+        atoms = runs[0]
         mapping = _mapping(recipe.mapping, atoms)
-        mapped = mapping(atoms, forces=recipe.mapping.forces)
+        mapped = [mapping(run, forces=recipe.mapping.forces) for run in runs]
+        source: Source = mapped[0]
+        if recipe.trajectory is not None:
+            kelvins = [run.temperature for run in recipe.trajectory]
+            source = Joined(tuple(zip(mapped, kelvins, strict=True)))
         provenance = {"mapping": mapping.to_json(), "atoms": getattr(atoms, "provenance", {})}
-        Dataset.create(folder.beads, mapped, temperature=temperature, provenance=provenance, resume=True)
+        Dataset.create(folder.beads, source, provenance=provenance, resume=True)
 
 
 def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
@@ -90,21 +97,50 @@ def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     if folder.training.exists():
         return
     taught, _ = split(recipe, folder)
-    wanted: list[Objective] = [ForceMatching(taught)]
-    if recipe.train.virial:
-        wanted.append(PressureMatching(taught, weight=recipe.train.virial))
-    scores = {}
+    check_temperatures(recipe.potential.thermal, recipe.train, taught.temperatures or None)
+    taught = _with_responses(recipe, folder, taught, bars)
+    wanted = _objectives(recipe, taught)
+    scores: dict[str, dict] = {}
     for path, options in models(recipe, folder).items():
         title = "Fitting the model" if path == folder.model else "Fitting pairs alone"
         with bars.stage(title) as progress:
-            potential = construct(options, taught)
+            under = () if options.thermal is None else [o for o in wanted if getattr(o, "order", 0) < 2]
+            potential = construct(options, taught, under)
             found = _fitted(recipe, folder, potential, wanted, progress)
         found.model.with_(mapping=taught.provenance.get("mapping")).save(path)
         scores[path.stem] = {"outcome": str(found.outcome), "history": str(found.history)}
         bars.note(f"{path.stem}: {found.outcome}")
         if isinstance(found.history, TrainingHistory):
             found.history.to_csv(folder.curve)
+        else:
+            known = found.history.identifiability
+            scores[path.stem]["determined"] = [known.rank + known.gauge, known.size]
     write_whole(folder.training, json.dumps(scores, indent=2))
+
+
+def _objectives(recipe: Recipe, data: Dataset) -> list[Objective]:
+    """Forces, and what else the recipe gives a weight."""
+    wanted: list[Objective] = [ForceMatching(data)]
+    for name, objective in OBJECTIVES.items():
+        if weight := getattr(recipe.train, name):
+            wanted.append(objective(data, weight=weight))
+    return wanted
+
+
+def _with_responses(recipe: Recipe, folder: RunFolder, taught: Dataset, bars: Bars) -> Dataset:
+    """The data with covariances and what else is asked, made by cross-fitting splines where the data hold none."""
+    asked = [name for name in recipe.train.asked if name in CROSS_FITTED and CROSS_FITTED[name] not in taught.labels()]
+    if not asked:
+        return taught
+    if not folder.responses.exists():
+        options = recipe.train.cross_fit
+        shutil.rmtree(part_folder(folder.responses), ignore_errors=True)
+        with bars.stage("Making labels of the response to temperature") as progress:
+            cross_fit(
+                splines(recipe.potential, taught), taught, folds=options.folds, local=options.local,
+                third="second_response" in asked, path=folder.responses, progress=progress,
+            )  # fmt: skip
+    return Dataset.open(folder.responses)
 
 
 def _fitted(
@@ -121,14 +157,18 @@ def _fitted(
 
 
 def sample(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
-    """Molecular dynamics with every model; kept frame by frame, so that a stop loses nothing."""
+    """Molecular dynamics with every model at every temperature; kept frame by frame, so that a stop loses nothing."""
+    kelvins = temperatures(recipe, folder)
     for path in models(recipe, folder):
-        title = "Sampling the model" if path == folder.model else "Sampling pairs alone"
-        with bars.stage(title) as progress, warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", ExtrapolationWarning)
-            sampled(recipe, folder, path, progress, _guard(recipe, folder, path))
-        for warning in told:
-            bars.note(f"{path.stem}: {warning.message}")
+        guard = _guard(recipe, folder, path)
+        for kelvin in kelvins:
+            title = "Sampling the model" if path == folder.model else "Sampling pairs alone"
+            title += f" at {kelvin:g} K" if len(kelvins) > 1 else ""
+            with bars.stage(title) as progress, warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always", ExtrapolationWarning)
+                sampled(recipe, folder, path, progress, guard, kelvin=kelvin)
+            for warning in told:
+                bars.note(f"{path.stem}: {warning.message}")
 
 
 def _guard(recipe: Recipe, folder: RunFolder, path: Path) -> Guard | None:
@@ -145,19 +185,28 @@ def sampled(
     path: Path,
     progress: Progress = lambda _: None,
     guard: Guard | None = None,
+    *,
+    kelvin: float | None = None,
 ) -> Ensemble:
-    """The ensemble of a model, without its equilibration; a finished simulation is read from the disk."""
+    """The ensemble of a model, without its equilibration; a finished simulation is read from the disk.
+
+    `kelvin` is one of `temperatures`, by default the one at which the model is judged first.
+    """
     options = recipe.simulate
     taught, _ = split(recipe, folder)
-    temperature = options.temperature or taught.temperatures[0]
+    kelvin = judged_at(recipe, folder) if kelvin is None else kelvin
+    if taught.temperatures:
+        taught = taught.select(temperature=min(taught.temperatures, key=lambda t: abs(t - kelvin)))
     start = taught.at(np.linspace(0, len(taught) - 1, options.replicas).astype(int))[:]
     output = folder.simulation if path == folder.model else folder.pairs_simulation
+    if options.temperatures is not None:
+        output = output.with_stem(f"{output.stem}-{kelvin:g}K")
     settings = Settings(
         save_every=options.save_every, replicas=options.replicas, precision=options.precision, output=output,
         resume=True, trajectories=options.trajectories, progress=lambda seen: progress(seen.fraction), guard=guard,
     )  # fmt: skip
     ensemble = simulate(
-        Model.load(path), start, temperature=temperature, time=options.equilibration + options.time,
+        Model.load(path), start, temperature=kelvin, time=options.equilibration + options.time,
         timestep=options.timestep, seed=options.seed, thermostat=Langevin(options.friction),
         barostat=None if options.pressure is None else Barostat(options.pressure), settings=settings,
     )  # fmt: skip
@@ -170,14 +219,32 @@ def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
         return
     with bars.stage("Judging the model"):
         taught, kept = split(recipe, folder)
+        kelvin = judged_at(recipe, folder)
+        here = near(at_temperature(recipe, folder), kelvin)
         evidence = judgement.Evidence(
-            recipe, folder.recipe.read_text("utf-8"), at_temperature(recipe, folder), taught, kept,
+            recipe, folder.recipe.read_text("utf-8"), here, taught, near(kept, kelvin),
             [_case(recipe, folder, path) for path in models(recipe, folder)],
-            folder.timings(), folder.training.read_text("utf-8"), folder.curve,
+            folder.timings(), folder.training.read_text("utf-8"), folder.curve, _states(recipe, folder),
         )  # fmt: skip
         found = judgement.report(evidence)
         page.write(found, folder.report)
         write_whole(folder.verdicts, judgement.summary(found))
+
+
+def _states(recipe: Recipe, folder: RunFolder) -> tuple[AtTemperature, ...]:
+    """What atoms and model do at each temperature; none where A does not change and is seen at one alone."""
+    kelvins, thermal = temperatures(recipe, folder), recipe.potential.thermal
+    if thermal is None and len(kelvins) == 1:
+        return ()
+    data, (taught, kept) = beads(recipe, folder), split(recipe, folder)
+    pick = lambda part, kelvin: part.select(temperature=kelvin) if among(kelvin, part) else None
+    return tuple(
+        AtTemperature(
+            kelvin, pick(data, kelvin), pick(kept, kelvin), among(kelvin, taught),
+            sampled(recipe, folder, folder.model, kelvin=kelvin),
+        )
+        for kelvin in sorted({*kelvins})
+    )  # fmt: skip
 
 
 def _case(recipe: Recipe, folder: RunFolder, path: Path) -> judgement.Case:
@@ -190,32 +257,8 @@ def models(recipe: Recipe, folder: RunFolder) -> dict[Path, PotentialOptions]:
     if recipe.validate_.pair_only:
         own = recipe.potential
         reach = own.cutoff if isinstance(own, Spline) else own.reach
-        found[folder.pairs_model] = Spline(cutoff=reach, spacing=own.spacing, many_body=False)
+        found[folder.pairs_model] = Spline(cutoff=reach, spacing=own.spacing, many_body=False, thermal=own.thermal)
     return found
-
-
-def split(recipe: Recipe, folder: RunFolder) -> tuple[Dataset, Dataset]:
-    """Beads to learn from, and beads to judge by: the ends of all runs."""
-    taught, kept = at_temperature(recipe, folder).split(1.0 - recipe.train.held_out)
-    return taught, kept
-
-
-def at_temperature(recipe: Recipe, folder: RunFolder) -> Dataset:
-    """The beads at the temperature of the training."""
-    data = beads(recipe, folder)
-    if recipe.train.temperature is None and len(data.temperatures) < 2:
-        return data
-    return data.select(temperature=recipe.train.temperature or data.temperatures[0])
-
-
-def beads(recipe: Recipe, folder: RunFolder) -> Dataset:
-    """The mapped data of a run."""
-    if recipe.dataset is not None and not recipe.dataset.exists():
-        raise RecipeError(f"dataset: there is no file {recipe.dataset}; name one of beads, or of atoms with a mapping")
-    path = folder.beads if recipe.mapping is not None else recipe.dataset
-    if path is None or not path.exists():
-        raise RecipeError(f"there are no beads yet in {folder.path}; begin with `meanforce map`")
-    return Dataset.open(path)
 
 
 def inspect_file(path: Path) -> Inspection | Model:
@@ -232,6 +275,13 @@ def inspect_file(path: Path) -> Inspection | Model:
         raise RecipeError(
             f"{path} is neither a data set (.h5) nor a model (.mf), which are what inspect reads"
         ) from None
+
+
+def _read(run: Trajectory):
+    return read(
+        run.topology, *run.trajectories, energies=run.energies, units=run.units, constraints=run.constraints,
+        require=("forces",),
+    )  # fmt: skip
 
 
 def _mapping(options: MappingOptions, atoms) -> Mapping:
@@ -257,6 +307,17 @@ def _after(ensemble: Ensemble, equilibration: float) -> Ensemble:
         chain=ensemble.chain[keep],
     )
 
+
+#: Objectives beside the forces, by the key of their weight under `train`.
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "virial": PressureMatching,
+    "energy": EnergyMatching,
+    "response": ResponseMatching,
+    "variance": VarianceMatching,
+    "second_response": SecondResponseMatching,
+}
+#: The labels of those that are made from forces and energies.
+CROSS_FITTED = {"response": "covariance", "variance": "variance", "second_response": "third_cumulant"}
 
 #: The steps of a recipe, in order; each is also a verb of the command line.
 STEPS: dict[str, Callable[[Recipe, RunFolder, Bars], None]] = {

@@ -6,10 +6,20 @@ import subprocess
 
 import numpy as np
 import pytest
-from example_curves import adf, curve, rdf, surface
+from example_curves import adf, curve, over_temperatures, rdf, surface
 
 from meanforce.observables.base import Scalar
-from meanforce.report import energies, forces, page, provenance, quantities, structure, surfaces, verdicts
+from meanforce.report import (
+    energies,
+    forces,
+    page,
+    provenance,
+    quantities,
+    structure,
+    surfaces,
+    thermodynamics,
+    verdicts,
+)
 from meanforce.report.sections import Report
 
 QUIET = [
@@ -46,7 +56,8 @@ def report():
         surfaces.surfaces(surface(rng), [("spline model", surface(rng))]),
         forces.forces(held, floor=(144.0, 150.0)),
         energies.energies([overlap]),
-        quantities.quantities([pressure]),
+        quantities.quantities([pressure], title="Pressure"),
+        thermodynamics.thermodynamics(over_temperatures(rng)),
         provenance.facts("Data", {"frames": "400", "temperature": "300 K"}),
         provenance.recipe("system: water  # <script>alert(1)</script>\ntemperature: 300\n"),
         provenance.provenance(

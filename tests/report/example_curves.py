@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from meanforce.observables.base import Curve
+from meanforce.observables.base import Curve, Scalar
+from meanforce.observables.consistency import Check
 from meanforce.observables.surface import Surface
+from meanforce.report.thermodynamics import Distribution, Energetics, Report
 
 
 def curve(name, axis, value, noise, rng, labels, blocks=20):
@@ -32,3 +34,18 @@ def surface(rng, bins=60, blocks=20):
     share = density / density.sum()
     rows = rng.multinomial(5000, share.ravel(), blocks).reshape(blocks, bins, bins) / (5000 * cell)
     return Surface("free-energy surface", rows.mean(0), rows.std(0, ddof=1) / np.sqrt(blocks), rows)
+
+
+def over_temperatures(rng, kelvins=(250.0, 300.0, 400.0, 500.0, 600.0), learned=(250.0, 400.0, 600.0)):
+    """What a report over temperatures is made of."""
+    u = lambda kelvin, name: Scalar(name, -48 + 0.03 * kelvin + 0.05 * rng.standard_normal(), 0.05, "kJ/mol")
+    c = lambda kelvin, name: Scalar(name, 66 - 0.03 * kelvin + rng.standard_normal(), 1.0, "J/(mol K)")
+    names = ("forces against configurations", "response of forces against configurations")
+    return Report(
+        "spline model", learned,
+        tuple(Distribution("rdf", k, rdf(rng, 3.6 - k / 500), rdf(rng, 3.6 - k / 500), k in learned) for k in kelvins),
+        tuple(Energetics(k, u(k, "U"), u(k, "U"), c(k, "C"), c(k, "C"), k in learned) for k in kelvins),
+        (*(Check(names[0], k + 1, 2.0, k, "K", k) for k in kelvins),
+         *(Check(names[1], 1.02, 0.03, 1.0, "", k) for k in kelvins)),
+        (70, 70),
+    )  # fmt: skip

@@ -66,20 +66,28 @@ class Series(NamedTuple):
     role: str
 
 
-def overlay(series: Sequence[Series], title: str, caption: str, *, span: tuple[float, float] | None = None) -> Figure:
-    """Curves on one axis with bands of two standard errors, and below them their distance from the first."""
+def overlay(
+    series: Sequence[Series], title: str, caption: str, *, span: tuple[float, float] | None = None,
+    learned: Sequence[float] = (),
+) -> Figure:  # fmt: skip
+    """Curves on one axis with bands of two standard errors, and below them their distance from the first.
+
+    `learned` marks places on the axis with triangles, and the curves with points.
+    """
     reference = series[0].curve
     with _canvas() as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         for s in series:
-            _line(top, s.curve.axis, s.curve.value, s.curve.error, s)
+            _line(top, s.curve.axis, s.curve.value, s.curve.error, s, points=bool(learned))
             if s.curve.axis.shape != reference.axis.shape or not np.allclose(s.curve.axis, reference.axis):
                 raise ValueError(f"{s.label} and {series[0].label} do not share their axis: they cannot be overlaid")
-            _line(bottom, s.curve.axis, s.curve.value - reference.value, s.curve.error, s)
-        top.set_xlim(*(span or (reference.axis[0], reference.axis[-1])))
+            _line(bottom, s.curve.axis, s.curve.value - reference.value, s.curve.error, s, points=bool(learned))
+        room = 0.03 * (reference.axis[-1] - reference.axis[0]) if learned else 0.0
+        top.set_xlim(*(span or (reference.axis[0] - room, reference.axis[-1] + room)))
         lowest = min(float(s.curve.value.min()) for s in series)
-        top.set_ylim(bottom=0.0 if lowest >= 0 else None)
+        top.set_ylim(bottom=0.0 if lowest >= 0 and not learned else None)
         _headroom(top)
+        _learned(top, learned)
         top.set_ylabel(reference.value_label)
         _legend(figure, top)
         bottom.set_ylabel("difference")
@@ -90,19 +98,53 @@ def overlay(series: Sequence[Series], title: str, caption: str, *, span: tuple[f
     return Figure(title, description, caption, svg)
 
 
-def trace(series: Sequence[Series], title: str, caption: str) -> Figure:
-    """Curves with their bands, each on its own axis points: a time series, a dependence on temperature."""
+def trace(
+    series: Sequence[Series], title: str, caption: str, *, learned: Sequence[float] = (), level: float | None = None
+) -> Figure:
+    """Curves with their bands, each on its own axis points: a time series, a dependence on temperature.
+
+    `learned` marks places on the axis with triangles, and their curves with points; `level` is a limit.
+    """
     with _canvas() as figure:
         axes = figure.subplots()
         for s in series:
-            _line(axes, s.curve.axis, s.curve.value, s.curve.error, s)
+            _line(axes, s.curve.axis, s.curve.value, s.curve.error, s, points=bool(learned))
+        if level is not None:
+            axes.axhline(level, color=STAND_INS["muted"], lw=1.2, ls=(0, (1.5, 2.5)), label="what would matter")
         axes.set_ylabel(series[0].curve.value_label)
         axes.set_xlabel(series[0].curve.axis_label)
-        axes.margins(x=0)
+        axes.margins(x=0.03 if learned else 0)
+        _learned(axes, learned)
         _legend(figure, axes)
         description = _describe(series)
         svg = _svg(figure, title, description)
     return Figure(title, description, caption, svg)
+
+
+def panels(
+    groups: Sequence[tuple[str, Sequence[Series]]], title: str, caption: str, *, span: tuple[float, float] | None = None
+) -> Figure:
+    """The same curves at several states, one small plot for each under its name; all on the same axes."""
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    with _canvas(width=11.6, height=1.2 + 2.3 * rows) as figure:
+        plots = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for plot, (name, series) in zip(plots.flat, groups, strict=False):
+            for s in series:
+                _line(plot, s.curve.axis, s.curve.value, s.curve.error, s)
+            plot.set_title(name, fontsize=11.5, loc="left", pad=4)
+        for plot in plots.flat[len(groups) :]:
+            plot.set_visible(False)
+            plots[-2, list(plots[-1]).index(plot)].tick_params(labelbottom=True)
+        first = groups[0][1][0].curve
+        plots[0, 0].set_xlim(*(span or (first.axis[0], first.axis[-1])))
+        plots[0, 0].set_ylim(bottom=0.0 if min(float(s.curve.value.min()) for _, g in groups for s in g) >= 0 else None)
+        figure.supxlabel(first.axis_label, fontsize=11.5)
+        figure.supylabel(first.value_label, fontsize=11.5)
+        _legend(figure, plots[0, 0])
+        description = " ".join(f"{name}: {_describe(series)}" for name, series in groups)
+        svg = _svg(figure, title, description)
+    return Figure(title, description, caption, svg, wide=True)
 
 
 def maps(panels: Sequence[tuple[str, np.ndarray]], axis: np.ndarray, labels: tuple[str, str], title: str,
@@ -157,7 +199,14 @@ def parity(
     return Figure(title, description, caption, svg)
 
 
-def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series) -> None:
+def _learned(axes, places: Sequence[float]) -> None:
+    """Triangles on the axis."""
+    if len(places):
+        axes.plot(places, np.full(len(places), 0.025), transform=axes.get_xaxis_transform(), marker="^", ms=7, ls="",
+                  color=STAND_INS["muted"], label="learned from", clip_on=False)  # fmt: skip
+
+
+def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series, *, points: bool = False) -> None:
     colour = STAND_INS[series.role]
     if np.isfinite(error).all() and error.any():
         band = axes.fill_between(x, y - _BAND * error, y + _BAND * error, color=colour, alpha=0.22, linewidth=0)
@@ -165,6 +214,8 @@ def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series)
     order = {"reference": 2.2, "model": 2.4, "rival": 2.3}[series.role]
     (line,) = axes.plot(x, y, color=colour, lw=_WIDTH[series.role], ls=_DASHES[series.role], label=series.label)
     line.set(gid=f"data {series.role}", zorder=order)
+    if points:
+        line.set(marker="o", markersize=4.5)
 
 
 def _legend(drawing, axes) -> None:

@@ -21,12 +21,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with words for those who cannot see it. `svg` is one <svg> element."""
+    """A drawing with words for those who cannot see it. A `wide` one has a row of its own."""
 
     title: str
     description: str
     caption: str
     svg: str
+    wide: bool = False
 
 
 @dataclass(frozen=True)

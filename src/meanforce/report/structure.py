@@ -9,7 +9,15 @@ from typing import Literal
 import numpy as np
 
 from meanforce.observables.base import Curve
-from meanforce.observables.compare import StructureError, adf_error, first_peak, rdf_error, structure_error
+from meanforce.observables.compare import (
+    RDF_BIN,
+    RDF_RANGE,
+    StructureError,
+    adf_error,
+    first_peak,
+    rdf_error,
+    structure_error,
+)
 from meanforce.observables.rounding import number, with_error
 from meanforce.report import verdicts
 from meanforce.report.figures import Series, overlay
@@ -69,8 +77,25 @@ def structure(
     return Section("Structure", (*text, *_in_words(comparisons)), figures, judged, tables)
 
 
-def error_of(comparison: Comparison, curve: Curve) -> StructureError:
-    """The structure error as it is defined for this kind of distribution."""
+def rule_of(kind: Kind) -> verdicts.Rule:
+    """By which a distribution is judged."""
+    return {"rdf": verdicts.RDF, "adf": verdicts.ADF, "bonded": verdicts.BONDED}[kind]
+
+
+def reach_of(comparison: Comparison) -> str:
+    """Where the box ends what the error of a radial distribution is taken over, in words; else nothing."""
+    end = float(comparison.reference.axis[-1]) + RDF_BIN / 2
+    if comparison.kind != "rdf" or end > RDF_RANGE[1] - RDF_BIN / 2:
+        return ""
+    return f", over {RDF_RANGE[0]:g} to {end:.3g} nm where the box ends"
+
+
+def error_of(comparison: Comparison, curve: Curve | None = None) -> StructureError:
+    """The structure error as it is defined for this kind of distribution; of the model judged if no curve is given."""
+    curve = comparison.models[0][1] if curve is None else curve
+    if comparison.kind == "rdf" and reach_of(comparison):
+        from_on = lambda c: c.between(RDF_RANGE[0], np.inf)
+        return structure_error(from_on(curve), from_on(comparison.reference))
     if comparison.kind == "rdf":
         return rdf_error(curve, comparison.reference)
     if comparison.kind == "adf":
@@ -96,10 +121,10 @@ def _figure(comparison: Comparison, reference: str, same_frames: bool) -> Figure
 
 
 def _verdicts(comparison: Comparison) -> list[Verdict]:
-    rule = {"rdf": verdicts.RDF, "adf": verdicts.ADF, "bonded": verdicts.BONDED}[comparison.kind]
+    rule = rule_of(comparison.kind)
     found = []
     for place, (name, curve) in enumerate(comparison.models):
-        label = f"{comparison.reference.name}: mean-square error"
+        label = f"{comparison.reference.name}: mean-square error{reach_of(comparison)}"
         found.append(verdicts.judge_structure(rule, error_of(comparison, curve), name, label))
         if comparison.kind == "rdf" and place == 0:
             for which, ours, theirs in zip(

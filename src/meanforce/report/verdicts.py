@@ -60,6 +60,12 @@ PRESSURE = Rule("pressure", effect=100.0, k=2.0, unit="bar")
 ENERGY = Rule("mean potential energy", effect=0.01, k=2.0, relative=True)
 FREE_ENERGY = Rule("free energy of the beads, samples against atoms", effect=0.05, k=2.0, unit="kT per bead")
 DENSITY = Rule("density", effect=0.01, k=2.0, relative=True)
+ENERGY_OVER_T = Rule("mean energy of the atoms over temperatures", effect=0.1, k=2.0, unit="kJ/mol per molecule")
+HEAT_CAPACITY = Rule("configurational heat capacity over temperatures", effect=0.1, k=2.0, relative=True)
+FORCE_BALANCE = Rule("forces against configurations", effect=0.02, k=2.0, relative=True)
+BALANCE = Rule("exact relation between labels and model", effect=0.1, k=2.0, relative=True)
+NEGATIVE_HEAT = Rule("frames with negative heat capacity", effect=0.01, k=2.0)
+IDENTITY = Rule("derivatives of one free energy", effect=1e-4, k=2.0)
 DIFFUSION = Rule("diffusion coefficient", effect=0.1, k=2.0, relative=True)
 
 

@@ -1,0 +1,165 @@
+"""What each stage of a recipe is told: training, simulation, verdict; and which wishes do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from meanforce.learn.training import Training
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Positive = Annotated[float, Field(gt=0)]
+Quadruple = tuple[int, int, int, int]
+Temperatures = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+#: Objectives whose labels say how the free energy changes with temperature, by their keys under `train`.
+THERMAL = ("energy", "response", "variance", "second_response")
+
+
+class Thermal(Options):
+    """Makes the free energy depend on temperature, A(R; T): by an entropy and, if asked, a heat capacity."""
+
+    reference: Positive | None = Field(
+        None, description="K, T0, best amid the temperatures of the data; default: the middle one of the training"
+    )
+    heat_capacity: bool = Field(False, description="let energy and entropy change with temperature: for wide ranges")
+
+
+class CrossFit(Options):
+    """How covariances of force and energy at fixed beads are made from instantaneous labels."""
+
+    folds: int = Field(5, ge=2, description="parts of the frames, each centred by a model that has not seen it")
+    local: Positive | None = Field(None, description="nm up to which energies of beads count; default: of all")
+
+
+class Gradient(Options):
+    """How a network is trained: Adam on the mean square of force errors, in batches."""
+
+    epochs: int = Field(100, gt=0, description="how often every frame is seen")
+    batch: int = Field(8, gt=0, description="frames in one step")
+    learning_rate: Positive | None = Field(
+        None, description="at the start, default: that which suits the network, 0.001 to 0.02; it decays ..."
+    )
+    final_learning_rate: Positive = Field(1e-5, description="... to this")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights that is kept")
+    validation: float = Field(0.1, gt=0, lt=1, description="part of the frames that chooses the weights")
+    patience: int | None = Field(None, gt=0, description="validations without improvement before it stops")
+    seed: int = Field(0, ge=0, description="of the order of frames")
+    members: int = Field(1, gt=0, description="networks side by side; more than one is a committee, and has a spread")
+    bootstrap: int = Field(
+        0, ge=0, description="blocks of frames drawn anew for each member, which makes the spread an error bar; 0: none"
+    )
+
+    @model_validator(mode="after")
+    def _as_training(self):
+        """What training would refuse is refused before anything is computed."""
+        rates = {name for name in ("learning_rate", "final_learning_rate") if self.learning_rate is None}
+        Training(**self.model_dump(exclude=rates))
+        return self
+
+
+class Train(Options):
+    temperature: Positive | None = Field(None, description="K, of the frames to learn from; default: the lowest")
+    temperatures: Temperatures | None = Field(None, description="K, several, for thermal potentials; default: all")
+    virial: float = Field(0.0, ge=0, description="weight of the stored virials beside the forces (pressure matching)")
+    energy: float = Field(0.0, ge=0, description="weight of the atoms' energies beside the forces")
+    response: float = Field(0.0, ge=0, description="weight of covariances of force and energy: thermal response forces")
+    variance: float = Field(0.0, ge=0, description="weight of variances of the energy at fixed beads")
+    second_response: float = Field(0.0, ge=0, description="weight of third cumulants: second response forces")
+    cross_fit: CrossFit = Field(CrossFit(), description="how such labels are made where the data hold none")
+    held_out: float = Field(0.2, gt=0, lt=1, description="part of the frames, at the end of each run, for the verdict")
+    regularisation: Literal["evidence", "cross-validation"] | None = Field(
+        None, description="how strongly to smooth splines; default: evidence"
+    )
+    gradient: Gradient | None = Field(None, description="how to train a network; default: its own defaults")
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The objectives that say how the free energy changes with temperature."""
+        return tuple(name for name in THERMAL if getattr(self, name))
+
+    @model_validator(mode="after")
+    def _once(self):
+        _refuse_both(self.temperature, self.temperatures)
+        return self
+
+
+class Simulate(Options):
+    temperature: Positive | None = Field(None, description="K; default: that of the training")
+    temperatures: Temperatures | None = Field(None, description="K, several: one run at each, judged one by one")
+    time: Positive = Field(200.0, description="ps to keep, in each replica")
+    equilibration: float = Field(10.0, ge=0, description="ps thrown away first")
+    timestep: Positive = Field(0.005, description="ps")
+    save_every: Positive = Field(0.5, description="ps between stored frames")
+    friction: Positive = Field(1.0, description="1/ps, of the Langevin thermostat")
+    pressure: float | None = Field(None, description="bar; constant pressure. Without it: constant volume")
+    replicas: int = Field(1, gt=0, description="independent copies, run side by side")
+    precision: Literal["single", "double"] = Field("single", description="floating-point numbers of the run")
+    guard: Literal["warn", "stop", "off"] = Field("warn", description="what to do where it leaves the training data")
+    trajectories: tuple[str, ...] = Field(("xtc",), description="files for VMD and OVITO: xtc, dcd, h5md")
+    seed: int = Field(1, ge=0, description="seed of velocities and thermostat")
+
+    @model_validator(mode="after")
+    def _once(self):
+        _refuse_both(self.temperature, self.temperatures)
+        return self
+
+
+class Validate(Options):
+    adf_cutoff: Positive | None = Field(None, description="nm, first shell of the angles; without it: no angles")
+    curves: Path | None = Field(None, description="json of curves of a longer reference run, instead of the data's own")
+    surface: tuple[Quadruple, Quadruple] | None = Field(
+        None, description="two dihedrals of four bead numbers each, from 0: their free-energy surface is judged"
+    )
+    pair_only: bool = Field(False, description="also fit and sample a potential of pairs alone, shown beside")
+
+
+def check_temperatures(thermal: Thermal | None, train: Train, known: Sequence[float] | None) -> None:
+    """Refuses what the temperatures of the atoms cannot teach; `known` are these (K), None where they are not known."""
+    if thermal is None:
+        if train.asked:
+            raise ValueError(
+                f"train.{train.asked[0]}: these labels say how A changes with temperature, and this potential does not "
+                "change; give potential: {..., thermal: {reference: 300}}, or leave the weight out"
+            )
+        if train.temperatures is not None and len(train.temperatures) > 1:
+            raise ValueError(
+                "train.temperatures: one potential for several temperatures depends on temperature; give "
+                "potential: {..., thermal: {reference: 300}}, or one temperature"
+            )
+    wanted = train.temperatures or ((train.temperature,) if train.temperature else None)
+    missing = [t for t in wanted or () if known is not None and not _among(t, known)]
+    if missing:
+        there = ", ".join(f"{t:g}" for t in sorted(known or ()))
+        raise ValueError(f"train: there are no atoms at {missing[0]:g} K; there are some at {there} K")
+    learned = wanted or known
+    if thermal is None or learned is None or len(set(learned)) > 1:
+        return
+    if not train.asked:
+        raise ValueError(
+            "potential.thermal: forces at one temperature say nothing of others; give train: {energy: 1.0}, or atoms "
+            "at several temperatures"
+        )
+    if thermal.heat_capacity and not (train.variance or train.second_response):
+        raise ValueError(
+            "potential.thermal.heat_capacity: forces, energies and responses at one temperature say nothing of heat "
+            "capacities; give atoms at several temperatures, or train: {variance: 1.0}"
+        )
+
+
+def _among(kelvin: float, known: Sequence[float]) -> bool:
+    return any(abs(kelvin - t) <= 1e-6 * t for t in known)
+
+
+def _refuse_both(one: float | None, several: Sequence[float] | None) -> None:
+    if one is not None and several is not None:
+        raise ValueError("give temperature or temperatures, not both")
+    if several is not None and len(set(several)) < len(several):
+        raise ValueError(f"a temperature stands twice in {', '.join(f'{t:g}' for t in several)}; give each once")
