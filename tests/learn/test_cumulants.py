@@ -126,7 +126,7 @@ def test_third_cumulants_forgive_small_errors_of_their_centres():
     exact = bath.noiseless(r, kelvin)
     none = np.zeros(len(r))
     labels = _Labels(
-        Dataset.from_frames(ONE, frames), None, none.astype(int), exact.forces + off * np.array([1.0, 0, 0]),
+        Dataset.from_frames(ONE, frames), None, none.astype(int), none + 1, exact.forces + off * np.array([1.0, 0, 0]),
         exact.energy + off, none, covariance=exact.covariance, variance=exact.variance[:, None],
     )  # fmt: skip
     found = np.concatenate([part.third_cumulant[:, 0, 0] for part in labels.batches(100_000)])
@@ -208,12 +208,45 @@ def test_the_scatter_of_energies_is_the_variance():
     assert abs(variance.mean() - 0.54) < 3 * variance.std() / np.sqrt(len(variance))
 
 
+def test_frames_without_weight_change_nothing():
+    """Every fifth frame has weight 0 and an energy wrong by 1000 kJ/mol: labels of the others stay as they were."""
+    thermal = mf.LinearThermal.of(ExternalSpline(("A",), start=-4.0, end=3.0, intervals=1), reference=300.0)
+    frames = BATH.sample(1000, 300.0, seed=0)
+    bad = np.arange(1000) % 5 == 0
+    spoilt = frames.with_(energy=frames.energy + 1000.0 * bad, weights=1.0 - bad)
+    plain = frames.with_(weights=1.0 - bad)
+    found, known = (mf.cross_fit(thermal, Dataset.from_frames(ONE, f), regularisation=1e-6)[:] for f in (spoilt, plain))
+    np.testing.assert_allclose(found.covariance[~bad], known.covariance[~bad], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.variance[~bad], known.variance[~bad], rtol=1e-6, atol=1e-6)
+
+
+def test_a_state_that_one_fold_holds_alone_is_named():
+    """One trajectory whose temperatures come and go: all frames at 300 K lie in its first part."""
+    parts = [BATH.sample(200, kelvin, seed=1) for kelvin in (300.0, 320.0)]
+    mixed = Frames.concatenate(parts)[np.random.default_rng(0).permutation(80).tolist() + list(range(200, 400))]
+    data = Dataset.from_frames(ONE, mixed.with_(trajectory=np.zeros(280, int)))
+    thermal = mf.LinearThermal.of(BASIS, reference=300.0)
+    if len(data.runs()) == 1:
+        with pytest.raises(ValueError, match="at 300 K, fall into one fold"):
+            mf.cross_fit(thermal, data)
+    one = Dataset.from_frames(ONE, Frames.concatenate([parts[0][:1], parts[1]]))
+    with pytest.raises(ValueError, match="at 300 K, fall into one fold"):
+        mf.cross_fit(thermal, one)
+
+
+def test_what_no_coefficient_changes_is_refused():
+    data = Dataset.from_frames(ONE, TwoStateBath().noiseless(R, 300.0))
+    with pytest.raises(ValueError, match="no coefficient of this potential changes what the variance labels"):
+        mf.fit(mf.LinearThermal.of(BASIS, reference=300.0), [V(data)])
+
+
 def test_what_cannot_be_labelled_is_refused():
     thermal = mf.LinearThermal.of(BASIS, reference=300.0)
     frames = BATH.sample(200, 300.0, seed=0)
     data = Dataset.from_frames(ONE, frames)
     with pytest.raises(ValueError, match="the same in all frames"):
-        mf.fit(mf.LinearThermal.of(BASIS, reference=300.0), [V(Dataset.from_frames(ONE, BATH.noiseless(R, 300.0)))])
+        second = mf.LinearThermal.of(BASIS, reference=300.0, heat_capacity=True)
+        mf.fit(second, [V(Dataset.from_frames(ONE, BATH.noiseless(R, 300.0)))])
     for kind, label in ((C, "covariance"), (C2, "third_cumulant"), (V, "variance")):
         with pytest.raises(ValueError, match=f"no label '{label}'.*mf.cross_fit"):
             mf.fit(thermal, [kind(data)])

@@ -63,7 +63,7 @@ def test_the_gradient_of_a_mixed_objective_is_the_analytic_one():
     variances = np.array([30.0, 700.0])
     scale = steps.Scale.of(task.groups, task.sample.labels)
     drawn = next(batches.training_batches(task.groups, task.layout, task.sample.rooms, training, 0))
-    errors = partial(steps._errors, task.programs.unravel, divided.rest, task.groups[0])
+    errors = partial(steps._residuals, task.programs.unravel, divided.rest, task.groups[0])
     take = steps._divided(steps._gradient(errors), training, task.layout.mesh, steps._ALL)
     slope, _, squares, count = jax.jit(take)(
         task.learned, divided.fixed, drawn.batch, scale.share / variances / training.batch

@@ -292,7 +292,8 @@ class Mapped:
 
         A virial scales the centres of mass of molecules. It is left out where these cannot be told from the beads:
         where atoms are in no bead, a bead spans molecules, or stands elsewhere than at its centre of mass. Energies of
-        single atoms add up in their beads; what else belongs to atoms held still says nothing of the beads.
+        single atoms add up in their beads if every atom is in one; what else belongs to atoms held still says nothing
+        of the beads.
         """
         keeps_virial = shows_centres(self.source.topology, self.mapping)
         for frames in self.source.batches(size):
@@ -306,15 +307,16 @@ class Mapped:
                 forces = forces + self.turning.forces(positions, frames.box, self.mapping.torques(frames))
             yield frames.with_(
                 positions=positions, forces=forces, virial=frames.virial if keeps_virial else None,
-                local_energy=None if frames.local_energy is None else self._of_beads(frames.local_energy),
+                local_energy=self._of_beads(frames.local_energy),
                 variate=self.mapping.inner_virial(frames) if self.variate else None, variate_slope=None,
                 covariance=None, variance=None, third_cumulant=None,
             )  # fmt: skip
 
-    def _of_beads(self, energies: Float[np.ndarray, "frames atoms"]) -> Float[np.ndarray, "frames beads"]:
-        inside = self.mapping.bead_of >= 0
-        beads = self.mapping.bead_of[inside]
-        return np.stack([np.bincount(beads, row[inside], len(self.topology)) for row in energies])
+    def _of_beads(self, energies: Float[np.ndarray, "frames atoms"] | None) -> Float[np.ndarray, "frames beads"] | None:
+        bead_of = self.mapping.bead_of
+        if energies is None or (bead_of < 0).any():
+            return None
+        return np.stack([np.bincount(bead_of, row, len(self.topology)) for row in energies])
 
 
 def _check_variate(first: Frames, constraints: np.ndarray | None) -> None:

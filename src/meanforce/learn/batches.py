@@ -18,8 +18,9 @@ from meanforce.data.errors import DatasetError
 from meanforce.frames import Frames
 from meanforce.graph import Graph, build
 from meanforce.learn.gauge import Gauge
-from meanforce.learn.linear import by_data, frame_weights
+from meanforce.learn.linear import by_data
 from meanforce.learn.training import Training
+from meanforce.learn.weights import frame_weights
 from meanforce.objectives.base import Quadratic
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ AXIS = "devices"
 _AHEAD = 3  # batches that wait for the device
 _WINDOW_BYTES = 32 * 2**20  # read at once, so that a chunk of the file is unpacked for many batches
 _PART_BEADS = 256  # of the frames that a CPU works on at once
+_OF_STATE = 8  # frames of each state that a first look takes at least, where labels have constants
 _SAMPLE = 128  # frames that settle the length of neighbour rows and the scale of the labels
 
 
@@ -130,14 +132,18 @@ def look(groups: Sequence[Group], layout: Layout) -> Sample:
     labels, square, variance = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
     for group in groups:
         data = group.objectives[0].data
-        rows = np.unique(np.linspace(0, len(data) - 1, _SAMPLE).astype(int))
+        rows = np.linspace(0, len(data) - 1, _SAMPLE).astype(int)
+        rows = np.unique(
+            np.concatenate([rows, *(gauge.some(_OF_STATE)[0] for gauge in group.gauges if gauge.states.size)])
+        )
         seen = data[rows]
         for number, gauge in zip(group.numbers, group.gauges, strict=True):
             values = _centred(gauge, seen)
+            free = len(values) / max(len(values) - len(gauge.states), 1)  # each state has lost its mean
             labels[number], square[number], variance[number] = (
                 len(values) // len(seen),
-                np.mean(values**2),
-                np.var(values),
+                free * np.mean(values**2),
+                free * np.var(values),
             )
             _refuse_labels(gauge.objective, values)
         room: tuple[int, ...] | None = None
@@ -297,8 +303,10 @@ def _batch(
 
 def _spread(gauge: Gauge) -> float:
     """Of the labels about the means of their states."""
-    data = gauge.objective.data
-    return float(np.std(_centred(gauge, data[np.unique(np.linspace(0, len(data) - 1, _SAMPLE).astype(int))])))
+    if not len(gauge.states):
+        return 1.0
+    values = _centred(gauge, gauge.objective.data[gauge.some(_OF_STATE)[0]])
+    return float(np.sqrt(np.sum(values**2) / max(len(values) - len(gauge.states), 1)))
 
 
 def _centred(gauge: Gauge, frames: Frames) -> Float[np.ndarray, "labels"]:

@@ -14,10 +14,10 @@ With local energies dU is that of the beads near the one whose force it is: dist
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -33,6 +33,7 @@ from meanforce.learn.fit import fit
 from meanforce.learn.gauge import states_of
 from meanforce.learn.linear import Progress
 from meanforce.learn.rows import column_of
+from meanforce.learn.weights import frame_weights
 from meanforce.numerics.neighbours import FAR, Whole
 from meanforce.objectives.base import Objective
 from meanforce.objectives.cumulants import ResponseMatching
@@ -45,6 +46,7 @@ from meanforce.units import KB
 
 _RIDGE = 1e-9  # of the mean square of the functions that centre local energies
 _ROWS_BYTES = 64 * 2**20
+_COLUMNS = 8  # functions of all beads at once
 
 
 def cross_fit(
@@ -62,16 +64,19 @@ def cross_fit(
 
     `potential` learns the centres of each of `folds` parts of the data from the other parts, by forces and energies,
     as `fit` does with `options`: it depends on temperature (`mf.LinearThermal`) and should be as good as it can be at
-    the temperatures of the data. `local` (nm) takes the energies of beads (`local_energy`) up to this distance instead
-    of the whole energy; the variance stays that of the whole. A control variate in the data with its slope is used
-    where the whole energy is. Force labels must come from maps without divergence, as all of `Mapping` do. With `path`
-    the labels are kept in a file.
+    the temperatures of the data. Frames count by their weights. `local` (nm) takes the energies of beads
+    (`local_energy`) up to this distance instead of the whole energy; the variance stays that of the whole. A control
+    variate in the data with its slope is used where the whole energy is. Force labels must come from maps without
+    divergence, as all of `Mapping` do. With `path` the labels are kept in a file; the centres of forces are in memory
+    all the same, and with `third` all labels are.
     """
     _check(potential, data, local)
     parts = [_Part(data, taught, left_out) for taught, left_out in splits.block_folds(data.runs(), folds, 0)]
     labels = _Labels.of(data, local)
+    labels.check(parts)
     for number, part in enumerate(parts):
-        model = fit(potential, [ForceMatching(part.seen), EnergyMatching(part.seen)], **options).model
+        own = _options(options, f"fold-{number}")
+        model = fit(potential, [ForceMatching(part.seen), EnergyMatching(part.seen)], **own).model
         labels.centre(model.potential, part)
         if local is not None:
             labels.centre_locally(model.potential, part)
@@ -83,13 +88,24 @@ def cross_fit(
         for number, part in enumerate(parts):
             seen = labelled.at(part.taught)
             wanted: list[Objective] = [ForceMatching(seen), EnergyMatching(seen), ResponseMatching(seen)]
-            labels.expect(fit(potential, wanted, **options).model.potential, part)
+            own = _options(options, f"third-{number}")
+            labels.expect(fit(potential, wanted, **own).model.potential, part)
             if progress is not None:
                 progress((folds + number + 1) / (2 * folds))
-    if path is None:
-        return Dataset.from_frames(data.topology, labels.frames())
     said = {"folds": folds, "third": third, "local_nm": local, "potential": type(potential).__name__}
-    return Dataset.create(path, labels, provenance=data.provenance | {"cross_fit": said})
+    provenance = data.provenance | {"cross_fit": said}
+    if path is None:
+        return replace(Dataset.from_frames(data.topology, labels.frames()), provenance=provenance)
+    return Dataset.create(path, labels, provenance=provenance)
+
+
+def _options(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options of one fit of several: each has a checkpoint of its own."""
+    training = options.get("training")
+    if training is None or training.checkpoint is None:
+        return options
+    path = Path(training.checkpoint)
+    return options | {"training": replace(training, checkpoint=path.with_name(f"{path.name}.{name}"))}
 
 
 class _Part(NamedTuple):
@@ -111,6 +127,7 @@ class _Labels:
     data: Dataset
     local: float | None
     state: Int[np.ndarray, "frames"]
+    weights: Float[np.ndarray, "frames"]
     forces: Float[np.ndarray, "frames beads 3"]  # F
     energy: Float[np.ndarray, "frames"]  # E
     share: Float[np.ndarray, "frames"]  # gamma
@@ -123,7 +140,21 @@ class _Labels:
         n, beads = len(data), len(data.topology)
         energies = None if local is None else np.zeros((n, beads))
         state = states_of(data)[0]
-        return _Labels(data, local, state, np.zeros((n, beads, 3), np.float32), np.zeros(n), np.zeros(n), energies)
+        forces = np.zeros((n, beads, 3), np.float32)
+        return _Labels(data, local, state, frame_weights(data), forces, np.zeros(n), np.zeros(n), energies)
+
+    def check(self, parts: Sequence[_Part]) -> None:
+        """Every state that is left out must be among those learned from, or its energies have no zero."""
+        for part in parts:
+            seen = self.state[part.taught[self.weights[part.taught] > 0]]
+            lost = np.setdiff1d(self.state[part.left_out], seen)
+            if len(lost):
+                frame = int(np.flatnonzero(self.state == lost[0])[0])
+                kelvin = float(self.data[frame].temperature[0])  # type: ignore[index]
+                raise ValueError(
+                    f"cross_fit: all frames of one state, at {kelvin:g} K, fall into one fold, and no other frames say "
+                    "where its energies are; give more frames there, leave them out, or choose another number of folds"
+                )
 
     def with_third(self) -> _Labels:
         shape = self.forces.shape
@@ -152,10 +183,12 @@ class _Labels:
         for state in np.unique(self.state[part.left_out]):
             seen = part.taught[self.state[part.taught] == state]
             out = part.left_out[self.state[part.left_out] == state]
-            self.energy[out] = found[out] + left[seen].mean()
+            weights = self.weights[seen]
+            mean = np.average(left[seen], weights=weights)
+            self.energy[out] = found[out] + mean
             if variate is not None:
-                noise, v = left[seen] - left[seen].mean(), np.asarray(variate[seen], float)
-                self.share[out] = -(noise @ v) / max(v @ v, 1e-300)
+                v = np.asarray(variate[seen], float)
+                self.share[out] = -((left[seen] - mean) @ (weights * v)) / max(v @ (weights * v), 1e-300)
 
     def centre_locally(self, model: Potential, part: _Part) -> None:
         """The energy of each bead as a linear function of its surroundings, with constants of its kind and state."""
@@ -163,7 +196,8 @@ class _Labels:
         gram, moment = np.zeros(()), np.zeros(())
         for chosen, rows in _bead_rows(head, part.seen, self.state[taught], states):
             labels = np.asarray(self.data[taught[chosen]].local_energy, float).reshape(-1)
-            gram, moment = gram + rows.T @ rows, moment + rows.T @ labels
+            heavy = rows * np.repeat(self.weights[taught[chosen]], len(self.topology))[:, None]
+            gram, moment = gram + rows.T @ heavy, moment + heavy.T @ labels
         scale = 1 / np.sqrt(np.maximum(np.diag(gram), 1e-300))
         ridge = _RIDGE * np.eye(len(scale))
         shares = scale * np.linalg.solve(gram * scale * scale[:, None] + ridge, scale * moment)
@@ -181,7 +215,7 @@ class _Labels:
         for state in np.unique(self.state[out]):
             seen = part.taught[self.state[part.taught] == state]
             pieces = [seen[k : k + 256] for k in range(0, len(seen), 256)]
-            squares = sum(np.sum(self._scatter(rows) ** 2, axis=0) for rows in pieces) / len(seen)
+            squares = sum(self.weights[rows] @ self._scatter(rows) ** 2 for rows in pieces) / self.weights[seen].sum()
             of_kind = np.bincount(kinds, squares) / np.bincount(kinds)
             self.variance[out[self.state[out] == state]] = of_kind[kinds]
 
@@ -233,9 +267,10 @@ def _check(potential: Potential, data: Dataset, local: float | None) -> None:
         raise ValueError("cross_fit: local= needs energies of the beads, and the data hold no local_energy")
     if not (np.isfinite(local) and local > 0):
         raise ValueError(f"cross_fit: local={local}; a distance in nm up to which energies of beads count")
-    if first.box is not None and 2 * local > np.abs(np.linalg.det(first.box[0])) / _largest_face(first.box[0]):
+    boxes = data.column("box")
+    if boxes is not None and 2 * local > min(abs(np.linalg.det(box)) / _largest_face(box) for box in boxes):
         raise ValueError(
-            f"cross_fit: local={local:g} nm is more than half of the box; take the whole energy, local=None"
+            f"cross_fit: local={local:g} nm is more than half of the smallest box; take the whole energy, local=None"
         )
     _head(potential)
 
@@ -294,7 +329,10 @@ def _bead_rows(
 @eqx.filter_jit
 def _of_beads(head: LinearPotential, graph: Graph) -> Float[Array, "beads k"]:
     """The part of each bead in every function: energies are linear in the coefficients."""
-    return jax.jacfwd(lambda c: head.with_coefficients(c).energies(graph))(jnp.zeros_like(head.coefficients))
+    at = lambda c: head.with_coefficients(c).energies(graph)
+    start = jnp.zeros_like(head.coefficients)
+    change = jax.linearize(at, start)[1]
+    return jax.lax.map(change, jnp.eye(len(start), dtype=start.dtype), batch_size=_COLUMNS).T
 
 
 @eqx.filter_jit

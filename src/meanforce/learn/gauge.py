@@ -12,6 +12,7 @@ from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.learn.rows import asked, column_of
+from meanforce.learn.weights import frame_weights
 from meanforce.objectives.base import Quadratic
 from meanforce.potentials.base import Potential
 from meanforce.thermodynamics import graphs
@@ -67,15 +68,48 @@ class Gauge:
         if not self.unknowns:
             return np.zeros(0)
         data = self.objective.data
-        place, _ = states_of(data)
-        some = np.concatenate([np.flatnonzero(place == k)[:_FRAMES] for k in range(len(self.states))])
-        left = []
+        some, of = self.some(_FRAMES)
+        left, changed = [], False
         for frames, graph, count in graphs(data.batches(_FRAMES, some), data.topology, potential.cutoffs):
             found = np.asarray(_said(self.objective, potential, graph))[:count]
+            changed = changed or bool(np.any(found))
             left.append(self.labels(frames) - found)
-        misses, of = np.concatenate(left), place[some]
+        if not changed:
+            raise ValueError(
+                f"{type(self.objective).__name__}: nothing in this potential changes what the {self.objective.name} "
+                "labels say; use one that does (a heat capacity for variances), or leave this objective out"
+            )
+        misses = np.concatenate(left)
         constants = np.array([misses[of == k].mean() for k in range(len(self.states))])
         return np.concatenate([constants, np.zeros(self.variates)])
+
+    def some(self, count: int) -> tuple[Int[np.ndarray, "some"], Int[np.ndarray, "some"]]:
+        """At most so many frames of each state, spread evenly over it, and their states."""
+        place, _ = states_of(self.objective.data)
+        rows = [np.flatnonzero(place == k) for k in range(len(self.states))]
+        some = [of[np.unique(np.linspace(0, len(of) - 1, count).astype(int))] for of in rows]
+        return np.concatenate(some), np.repeat(np.arange(len(some)), [len(of) for of in some])
+
+    def centred(
+        self, data: Dataset, rows: Int[np.ndarray, "n"], misses: Float[np.ndarray, "members n"]
+    ) -> Float[np.ndarray, "members n"]:
+        """Squares of residuals about their mean in each state: an error of a constant is none of the model."""
+        place = self._places(data)[rows]
+        squares = np.empty_like(misses)
+        for k in np.unique(place):
+            of, weight = place == k, frame_weights(data)[rows][place == k]
+            if of.sum() < 2 or not weight.sum() > 0:
+                squares[:, of] = misses[:, of] ** 2
+                continue
+            mean = np.average(misses[:, of], axis=1, weights=weight)
+            squares[:, of] = (misses[:, of] - mean[:, None]) ** 2 * of.sum() / (of.sum() - 1)
+        return squares
+
+    def _places(self, data: Dataset) -> Int[np.ndarray, "frames"]:
+        """The state of each frame of a part of the data."""
+        columns = [data.column(name) for name in ("temperature", *(f"parameters/{name}" for name in self._names))]
+        rows = np.stack([np.asarray(column, float) for column in columns if column is not None], axis=1)
+        return np.abs(rows[:, None] - self.states).sum(axis=-1).argmin(axis=1)
 
     def _state(self, frames: Frames) -> Int[np.ndarray, "frames"]:
         rows = np.stack([np.asarray(frames.temperature, float), *(frames.parameters[k] for k in self._names)], axis=1)

@@ -101,11 +101,10 @@ def _task(potential: Potential, wanted: Sequence[Quadratic], training: Training)
     divided = in_precision(parts(potential), training.dtype)
     each = len(batches.order_of(groups, training.batch, training.seed, 0))
     scale = steps.Scale.of(groups, sample.labels)
-    gauge = _constants(potential, groups, training)
-    begun = (Learned(divided.learned, gauge), divided)
+    begun = (Learned(divided.learned, _constants(potential, groups, training)), divided)
     programs = steps.programs(begun, groups, scale, mesh, training, each * training.epochs)
     everywhere = NamedSharding(mesh, PartitionSpec())
-    learned, fixed = jax.device_put((_beginnings(potential, gauge, training), divided.fixed), everywhere)
+    learned, fixed = jax.device_put((_beginnings(potential, groups, training), divided.fixed), everywhere)
     return Task(tuple(wanted), groups, layout, sample, scale.likelihood, training, programs, fixed, learned, each)
 
 
@@ -119,12 +118,13 @@ def _constants(potential: Potential, groups: Sequence[Group], training: Training
     return tuple(found[number] for number in sorted(found))
 
 
-def _beginnings(potential: Potential, gauge: tuple[Array, ...], training: Training) -> Array:
-    """The weights to begin with: the first member has those given, the others draw their own."""
+def _beginnings(potential: Potential, groups: Sequence[Group], training: Training) -> Array:
+    """What is learned, to begin with: the first member has the weights given, the others draw their own."""
     seeds = np.random.SeedSequence(training.seed).generate_state(training.members)[1:].tolist()
     each = [potential, *(reinitialised(potential, seed) for seed in seeds)]
-    networks = [in_precision(parts(member), training.dtype).learned for member in each]
-    learned = [ravel_pytree(Learned(network, gauge))[0] for network in networks]
+    network = lambda member: in_precision(parts(member), training.dtype).learned
+    begun = [Learned(network(member), _constants(member, groups, training)) for member in each]
+    learned = [ravel_pytree(one)[0] for one in begun]
     return learned[0] if training.members == 1 else jnp.stack(learned)
 
 
@@ -256,18 +256,24 @@ def _point(task: Task, state: State, squares: Float[np.ndarray, "members objecti
 def judged(
     task: Task, learned: Array, rooms: Rooms, rows: Sequence[np.ndarray], *, held_out: bool
 ) -> tuple[list[Float[np.ndarray, "members _"]], Rooms]:
-    """The mean square residual of every frame, for each objective."""
+    """The mean square residual of every frame, for each objective; of centred labels about the mean of their state."""
     found: list[list[np.ndarray]] = [[] for _ in task.objectives]
     drawn = batches.ordered_batches(task.groups, task.layout, rooms, rows, held_out=held_out)
     with closing(ahead(drawn)) as stream:
         for item in stream:
-            values = task.programs.judge[item.group](learned, task.fixed, item.batch)
+            told = task.programs.judge[item.group](learned, task.fixed, item.batch)
             rooms = item.rooms
-            for number, value in zip(task.groups[item.group].numbers, values, strict=True):
+            for number, value in zip(task.groups[item.group].numbers, told, strict=True):
                 apart = np.asarray(value).reshape(task.layout.parts, task.training.members, -1)
                 whole = apart.swapaxes(0, 1).reshape(task.training.members, -1)
                 found[number].append(whole[:, : len(item.rows)])
-    return [np.concatenate(each, 1) for each in found], rooms
+    values = [np.concatenate(each, 1) for each in found]
+    for group, chosen in zip(task.groups, rows, strict=True):
+        data = group.held_out if held_out else group.training
+        for number, gauge in zip(group.numbers, group.gauges, strict=True):
+            if gauge.objective.centred:
+                values[number] = gauge.centred(data, chosen, values[number])
+    return values, rooms
 
 
 def _judged_run(task: Task, ledger: Ledger, done: int) -> Ledger:

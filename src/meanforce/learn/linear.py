@@ -20,6 +20,7 @@ from meanforce.graph import Graph
 from meanforce.learn.gauge import Gauge
 from meanforce.learn.regression import Normal
 from meanforce.learn.rows import asked, column_of, design_of
+from meanforce.learn.weights import frame_weights
 from meanforce.numerics import precision  # noqa: F401  (double precision is on)
 from meanforce.objectives.base import Equations, Quadratic
 from meanforce.potentials.base import Design, LinearPotential
@@ -173,16 +174,6 @@ def _batches(data: Dataset, order: np.ndarray, edges: np.ndarray, batch: int) ->
         yield from data.batches(batch, order[first:last])
 
 
-def frame_weights(data: Dataset) -> Float[np.ndarray, "frames"]:
-    """Weights of the frames with mean one."""
-    weights = data.column("weights")
-    if weights is None:
-        return np.ones(len(data))
-    if not (weights >= 0).all() or not weights.sum() > 0:
-        raise ValueError("weights of frames must not be negative, and one at least must be positive")
-    return np.asarray(weights, float) / np.mean(weights)
-
-
 def _padded(arrays: tuple[np.ndarray, ...], count: int, frames: int) -> tuple[np.ndarray, ...]:
     """Zeros for the frames that only fill up the batch."""
     return tuple(np.concatenate([y, np.zeros((len(y) // count * (frames - count), *y.shape[1:]))]) for y in arrays)
@@ -232,6 +223,11 @@ def _refuse_not_finite(equations: Equations, objective: Quadratic, edges: np.nda
 
 
 def _refuse_constant(equations: Equations, objective: Quadratic) -> None:
+    if not np.any(equations.count > 0):
+        raise ValueError(
+            f"{type(objective).__name__}: no coefficient of this potential changes what the {objective.name} labels "
+            "say; use one that does (heat_capacity=True for variances, mf.LinearCoupled for parameters), or none of these"
+        )
     if objective.centred and not np.any(equations.square > 0):
         raise ValueError(
             f"{type(objective).__name__}: the {objective.name} labels are the same in all frames of a state, and count "

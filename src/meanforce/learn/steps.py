@@ -101,11 +101,11 @@ def programs(
     optimiser = optax.chain(*clip, optax.scale_by_adam(), optax.scale_by_learning_rate(rate))
     unravel, train, judge = ravel_pytree(begun)[1], [], []
     for group in groups:
-        errors = partial(_errors, unravel, parts.rest, group)
+        residuals = partial(_residuals, unravel, parts.rest, group)
         share = scale.share[list(group.numbers)] / training.batch
-        gradient = _divided(_gradient(errors), training, mesh, out=_ALL)
+        gradient = _divided(_gradient(residuals), training, mesh, out=_ALL)
         train.append(jax.jit(partial(_advance, gradient, optimiser, training, np.array(group.numbers), share)))
-        judge.append(jax.jit(_divided(_judged(errors), training, mesh, out=_DIVIDED)))
+        judge.append(jax.jit(_divided(_judged(residuals, group), training, mesh, out=_DIVIDED)))
     return Programs(tuple(train), tuple(judge), optimiser, rate, unravel)
 
 
@@ -128,10 +128,10 @@ def cleared(state: State) -> State:
     return state._replace(**{name: zero(name) for name in ("squares", "counts", "norms", "steps")})
 
 
-def _errors(
+def _residuals(
     unravel: Callable[[Array], Learned], rest: Any, group: Group, learned: Array, fixed: Any, batch: Batch
 ) -> list[Array]:
-    """The mean square of the residuals of each frame, in double precision, for every objective."""
+    """The residuals of all labels of each frame, in double precision, for every objective."""
     now = unravel(learned)
     design = column_of(eqx.combine(now.network, fixed, rest), batch.graph, *asked(group.objectives))
     found = []
@@ -141,15 +141,16 @@ def _errors(
         residual = objective.rows(design)[:, 0].reshape(labels.shape) - labels
         if beside.shape[-1]:
             residual = residual + (beside @ now.gauge[number])[:, None]
-        found.append(jnp.mean(residual.astype(jnp.float64) ** 2, axis=1))
+        found.append(residual.astype(jnp.float64))
     return found
 
 
-def _gradient(errors: Callable) -> Callable:
+def _gradient(residuals: Callable) -> Callable:
     """(learned, fixed, batch, factors) -> sums over the frames of the batch: gradient, loss, squares, weights."""
 
     def loss(learned, fixed, batch, factors):
-        squares = jnp.stack([batch.weights @ square for square in errors(learned, fixed, batch)])
+        found = residuals(learned, fixed, batch)
+        squares = jnp.stack([batch.weights @ jnp.mean(left**2, axis=1) for left in found])
         return factors @ squares, squares
 
     def gradient(learned, fixed, batch, factors):
@@ -159,9 +160,15 @@ def _gradient(errors: Callable) -> Callable:
     return gradient
 
 
-def _judged(errors: Callable) -> Callable:
-    """(learned, fixed, batch) -> the mean square of each frame."""
-    return lambda learned, fixed, batch: tuple(errors(learned, fixed, batch))
+def _judged(residuals: Callable, group: Group) -> Callable:
+    """(learned, fixed, batch) -> the mean square of each frame; of centred labels, one a frame, the residual."""
+
+    def judged(learned, fixed, batch):
+        found = residuals(learned, fixed, batch)
+        pairs = zip(group.objectives, found, strict=True)
+        return tuple(left[:, 0] if o.centred else jnp.mean(left**2, axis=1) for o, left in pairs)
+
+    return judged
 
 
 def _divided(function: Callable, training: Training, mesh: Mesh, out: PartitionSpec) -> Callable:

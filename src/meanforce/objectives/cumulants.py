@@ -94,9 +94,12 @@ class SlopeMatching(Matching):
     """
 
     parameter: str = ""
-    name = "slope"
     unit = "kJ/mol per unit of the parameter"
     centred = True
+
+    @property
+    def name(self) -> str:
+        return f"slope in {self.parameter}"
 
     def check(self, potential: Potential) -> None:
         del potential
