@@ -257,7 +257,7 @@ def test_what_cannot_be_labelled_is_refused():
     with pytest.raises(ValueError, match="this potential does not change"):
         mf.fit(BASIS, [C(Dataset.from_frames(ONE, BATH.noiseless(R, 300.0)))])
     liquid = Dataset.from_frames(LIQUID.topology, LIQUID.sample(10, 300.0, seed=0))
-    with pytest.raises(ValueError, match="more than half of the box"):
+    with pytest.raises(ValueError, match="more than half of the smallest box"):
         mf.cross_fit(mf.LinearThermal.of(PAIRS, reference=300.0), liquid, local=1.2)
 
 

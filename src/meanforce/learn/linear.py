@@ -226,7 +226,7 @@ def _refuse_constant(equations: Equations, objective: Quadratic) -> None:
     if not np.any(equations.count > 0):
         raise ValueError(
             f"{type(objective).__name__}: no coefficient of this potential changes what the {objective.name} labels "
-            "say; use one that does (heat_capacity=True for variances, mf.LinearCoupled for parameters), or none of these"
+            "say; use one that does (heat_capacity=True for variances, mf.LinearCoupled for parameters)"
         )
     if objective.centred and not np.any(equations.square > 0):
         raise ValueError(
