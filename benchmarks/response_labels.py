@@ -1,7 +1,7 @@
 """What each kind of label of the thermal response is worth, on the diatomic liquid, whose answer is known exactly.
 
-    benchmarks/response_labels.py table [SEEDS] [FRAMES ...]     error of the force at twice the temperature
-    benchmarks/response_labels.py noise [FRAMES]                 noise of one label against the size of the box
+benchmarks/response_labels.py table [SEEDS] [FRAMES ...]     error of the force at twice the temperature
+benchmarks/response_labels.py noise [FRAMES]                 noise of one label against the size of the box
 """
 
 from __future__ import annotations

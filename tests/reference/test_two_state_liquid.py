@@ -156,6 +156,16 @@ def test_samples_are_canonical(liquid, temperature):
     assert abs(sum_rule(liquid, x, 1.1 * temperature)) > 5
 
 
+def test_moves_follow_the_gaps_of_neighbours():
+    """Gaps of 7 kT and more scatter: gaps of neighbours that lag behind would break the sum rule."""
+    strong = TwoStateLiquid(
+        molecules=32, edge=1.85, splitting=PairFunction.compact(60.0, 0.9), gap=-10.0, degeneracy=50.0
+    )
+    x = strong.draw(1200, T, seed=3).centres
+    assert abs(sum_rule(strong, x, T)) < 3
+    assert strong.gaps(x).std() > 5 * KT
+
+
 def test_covariances_of_samples_obey_their_sum_rule(liquid, drawn):
     """E[Cov_X(f, U) . h] = -Cov(F . h, E) for a field without divergence: along each wave, across it."""
     wave = 2 * np.pi / liquid.edge

@@ -56,6 +56,7 @@ def normal_equations(
         for member, blocked in zip(members, normals, strict=True):
             _refuse_not_finite(blocked, member, edges)
             _refuse_constant(blocked, member)
+            _refuse_zero(blocked, member, len(objectives))
             found[id(member)] = Normal(blocked, member.weight)
         energy += _covariance(of_energy)
     return [found[id(objective)] for objective in objectives], energy
@@ -236,4 +237,12 @@ def _refuse_constant(equations: Equations, objective: Quadratic) -> None:
         raise ValueError(
             f"{type(objective).__name__}: the {objective.name} labels are the same in all frames of a state, and count "
             "up to a constant: there is nothing to learn from them; leave this objective out"
+        )
+
+
+def _refuse_zero(equations: Equations, objective: Quadratic, objectives: int) -> None:
+    if objectives > 1 and not objective.centred and not np.any(equations.square > 0):
+        raise ValueError(
+            f"{type(objective).__name__}: the {objective.name} labels are zero in all frames; without a size they have "
+            "no noise, and would outweigh all other objectives: leave this objective out"
         )
