@@ -111,11 +111,11 @@ def _accumulate(
     _enter(sums, inside, block)
     if of_energy is None:
         raise ValueError("the data hold no frames")
-    sums = [_centred(s, size) if o.centred else s for s, o in zip(sums, objectives, strict=True)]
+    sums = [centred(s, size) if o.centred else s for s, o in zip(sums, objectives, strict=True)]
     return sums, of_energy, edges
 
 
-def _centred(sums: Equations, size: int) -> Equations:
+def centred(sums: Equations, size: int) -> Equations:
     """The equations with their last unknowns, the constants and shares of variates, solved for.
 
     They are fitted over all frames, so that what is left adds up over blocks.
