@@ -64,7 +64,7 @@ def triangles(count, seed):
     rng, found = np.random.default_rng(seed), []
     while len(found) < count:
         x = rng.uniform(0, 1, (3, 3))
-        if 0.2 < min(np.linalg.norm(x - np.roll(x, 1, 0), axis=1)):
+        if min(np.linalg.norm(x - np.roll(x, 1, 0), axis=1)) > 0.2:
             found.append(x - x.mean(0))
     return np.array(found)
 
