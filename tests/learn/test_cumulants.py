@@ -282,3 +282,12 @@ def test_the_virial_inside_of_beads_is_a_variate_of_mapped_atoms():
         mapping(atoms, constraints=np.arange(128).reshape(64, 2), variate=True)
     with pytest.raises(ValueError, match="not known which bonds"):
         mapping(atoms, variate=True)
+
+
+def test_local_labels_of_few_frames_do_not_run_away():
+    """V9, 100 frames with two contacts closer than the rest: their centres are extrapolated, and must stay smooth."""
+    frames = LIQUID.sample(800, 300.0, seed=1000, chains=1)[:100].with_(variate=None, variate_slope=None)
+    thermal = mf.LinearThermal.of(PAIRS, reference=300.0)
+    data = mf.cross_fit(thermal, Dataset.from_frames(LIQUID.topology, frames), local=0.9, folds=3, blocks=8)
+    force, response = at_twice(mf.fit(thermal, [F(data), C(data)], blocks=8), 300.0)
+    assert force < 0.08 and response < 0.4

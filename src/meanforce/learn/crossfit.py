@@ -31,11 +31,12 @@ from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.learn.fit import fit
 from meanforce.learn.gauge import states_of
-from meanforce.learn.linear import Progress
+from meanforce.learn.linear import Progress, centred
+from meanforce.learn.regression import Normal, regress
 from meanforce.learn.rows import column_of
 from meanforce.learn.weights import frame_weights
 from meanforce.numerics.neighbours import FAR, Whole
-from meanforce.objectives.base import Objective
+from meanforce.objectives.base import Equations, Objective
 from meanforce.objectives.cumulants import ResponseMatching
 from meanforce.objectives.matching import EnergyMatching, ForceMatching
 from meanforce.potentials.base import LinearPotential, Potential
@@ -44,7 +45,6 @@ from meanforce.thermodynamics import frames_per_batch, graphs
 from meanforce.topology import Topology
 from meanforce.units import KB
 
-_RIDGE = 1e-9  # of the mean square of the functions that centre local energies
 _ROWS_BYTES = 64 * 2**20
 _COLUMNS = 8  # functions of all beads at once
 
@@ -193,14 +193,14 @@ class _Labels:
     def centre_locally(self, model: Potential, part: _Part) -> None:
         """The energy of each bead as a linear function of its surroundings, with constants of its kind and state."""
         head, taught, states = _head(model), part.taught, int(self.state.max()) + 1
-        gram, moment = np.zeros(()), np.zeros(())
+        sums = Equations(0.0, 0.0, 0.0, 0.0)
         for chosen, rows in _bead_rows(head, part.seen, self.state[taught], states):
             labels = np.asarray(self.data[taught[chosen]].local_energy, float).reshape(-1)
-            heavy = rows * np.repeat(self.weights[taught[chosen]], len(self.topology))[:, None]
-            gram, moment = gram + rows.T @ heavy, moment + heavy.T @ labels
-        scale = 1 / np.sqrt(np.maximum(np.diag(gram), 1e-300))
-        ridge = _RIDGE * np.eye(len(scale))
-        shares = scale * np.linalg.solve(gram * scale * scale[:, None] + ridge, scale * moment)
+            each = np.repeat(self.weights[taught[chosen]], len(self.topology))
+            heavy = rows * each[:, None]
+            new = (rows.T @ heavy, heavy.T @ labels, labels @ (each * labels), each.sum())
+            sums = Equations(*(np.add(one, other) for one, other in zip(sums, new, strict=True)))
+        shares = _smooth(head, sums)
         assert self.energies is not None
         out = part.left_out
         for chosen, rows in _bead_rows(head, self.data.at(out), self.state[out], states):
@@ -284,6 +284,20 @@ def _head(potential: Potential) -> LinearPotential:
     if isinstance(potential, LinearThermal):
         return potential.heads[0]
     raise ValueError("cross_fit: local= centres energies with the functions of a mf.LinearThermal; give one")
+
+
+def _smooth(head: LinearPotential, sums: Equations) -> Float[np.ndarray, "k"]:
+    """Coefficients and constants of the energies of beads, as smooth as the evidence says.
+
+    Least squares alone would follow the noise where hardly any frame has been, and a frame left out that goes further
+    would get a centre, and with it a label, far from all others.
+    """
+    size = len(head.coefficients)
+    blocks = Equations(*(np.asarray(part)[None] for part in sums))
+    found = regress([Normal(centred(blocks, size), 1.0)], head.penalties(), head.basis_names()).coefficients
+    beside = slice(size, None)
+    left = sums.moment[beside] - sums.gram[beside, :size] @ found
+    return np.concatenate([found, np.linalg.pinv(sums.gram[beside, beside], hermitian=True) @ left])
 
 
 class _Predicted(NamedTuple):

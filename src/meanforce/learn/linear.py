@@ -57,6 +57,7 @@ def normal_equations(
         for member, blocked in zip(members, normals, strict=True):
             _refuse_not_finite(blocked, member, edges)
             _refuse_constant(blocked, member)
+            _refuse_zero(blocked, member, len(objectives))
             found[id(member)] = Normal(blocked, member.weight)
         energy += _covariance(of_energy)
     return [found[id(objective)] for objective in objectives], energy
@@ -111,11 +112,11 @@ def _accumulate(
     _enter(sums, inside, block)
     if of_energy is None:
         raise ValueError("the data hold no frames")
-    sums = [_centred(s, size) if o.centred else s for s, o in zip(sums, objectives, strict=True)]
+    sums = [centred(s, size) if o.centred else s for s, o in zip(sums, objectives, strict=True)]
     return sums, of_energy, edges
 
 
-def _centred(sums: Equations, size: int) -> Equations:
+def centred(sums: Equations, size: int) -> Equations:
     """The equations with their last unknowns, the constants and shares of variates, solved for.
 
     They are fitted over all frames, so that what is left adds up over blocks.
@@ -232,4 +233,12 @@ def _refuse_constant(equations: Equations, objective: Quadratic) -> None:
         raise ValueError(
             f"{type(objective).__name__}: the {objective.name} labels are the same in all frames of a state, and count "
             "up to a constant: there is nothing to learn from them; leave this objective out"
+        )
+
+
+def _refuse_zero(equations: Equations, objective: Quadratic, objectives: int) -> None:
+    if objectives > 1 and not objective.centred and not np.any(equations.square > 0):
+        raise ValueError(
+            f"{type(objective).__name__}: the {objective.name} labels are zero in all frames; without a size they have "
+            "no noise, and would outweigh all other objectives: leave this objective out"
         )

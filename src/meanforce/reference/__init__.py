@@ -19,6 +19,7 @@ from meanforce.reference.liquids import DiatomicLiquid, PairFunction
 from meanforce.reference.openmm import Progress, run
 from meanforce.reference.recipe import ReferenceRun
 from meanforce.reference.systems import SYSTEMS, AlanineDipeptide, Alkane, Argon, AtomisticSystem, Water
+from meanforce.reference.two_state_liquid import TwoStateLiquid
 
 __all__ = [
     "SYSTEMS",
@@ -41,6 +42,7 @@ __all__ = [
     "RigidWater",
     "SquaredDistance",
     "TwoStateBath",
+    "TwoStateLiquid",
     "Water",
     "evenly",
     "hold",

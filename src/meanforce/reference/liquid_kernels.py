@@ -12,7 +12,7 @@ _WANTED_ACCEPTANCE = 0.4
 
 
 @numba.njit(cache=True)
-def _piece(breaks, coefficients, r):
+def value_and_slope(breaks, coefficients, r):
     """Value and derivative of a piecewise polynomial that vanishes from its last break on."""
     if r >= breaks[-1]:
         return 0.0, 0.0
@@ -23,6 +23,18 @@ def _piece(breaks, coefficients, r):
         slope = slope * x + value
         value = value * x + coefficients[k, piece]
     return value, slope
+
+
+@numba.njit(cache=True)
+def value(breaks, coefficients, r):
+    """Value alone, where r is known to lie below the last break."""
+    piece = 0
+    if len(breaks) > 2:
+        piece = max(int(np.searchsorted(breaks, r, side="right")) - 1, 0)
+    x, found = r - breaks[piece], 0.0
+    for k in range(coefficients.shape[0]):
+        found = found * x + coefficients[k, piece]
+    return found
 
 
 @numba.njit(cache=True)
@@ -46,8 +58,8 @@ def pair_sums(centres, bond_energy, edge, tables):
                 if square >= reach * reach:
                     continue
                 r = np.sqrt(square)
-                v, dv = _piece(v_breaks, v_table, r)
-                g, dg = _piece(g_breaks, g_table, r)
+                v, dv = value_and_slope(v_breaks, v_table, r)
+                g, dg = value_and_slope(g_breaks, g_table, r)
                 slope = dv + (bond_energy[f, i] + bond_energy[f, j]) * dg
                 potential[f, i] += 0.5 * v
                 potential[f, j] += 0.5 * v
@@ -79,12 +91,7 @@ def _energies(x, i, point, edge, breaks, coefficients, out):
         out[j] = 0.0
         if j != i and square < square_reach:
             r = np.sqrt(square)
-            piece = 0
-            if len(breaks) > 2:
-                piece = max(int(np.searchsorted(breaks, r, side="right")) - 1, 0)
-            r -= breaks[piece]
-            for k in range(coefficients.shape[0]):
-                out[j] = out[j] * r + coefficients[k, piece]
+            out[j] = value(breaks, coefficients, r)
             total += out[j]
     return total
 

@@ -17,7 +17,7 @@ from meanforce.reference.liquid_kernels import metropolis, pair_sums
 from meanforce.topology import Topology
 from meanforce.units import KB
 
-_RELAXATION = 400  # sweeps from the lattice to the liquid
+RELAXATION = 400  # sweeps from the lattice to the liquid
 _FRAMES_AT_ONCE = 512
 
 
@@ -78,7 +78,9 @@ class Configurations(NamedTuple):
     temperature: float
 
 
-class _Sums(NamedTuple):
+class PairSums(NamedTuple):
+    """What the pairs of each frame add up to."""
+
     potential: np.ndarray  # (frames, molecules) half of the sum of v over neighbours
     stiffening: np.ndarray  # (frames, molecules) sum of g over neighbours
     forces: np.ndarray  # (frames, molecules, 3)
@@ -195,7 +197,7 @@ class DiatomicLiquid:
         rng = np.random.default_rng(seed)
         counts = [len(part) for part in np.array_split(np.arange(frames), max(1, min(chains, frames)))]
         w, start = self.mean_potential(temperature), cubic_lattice(self.molecules, self.edge)
-        sampling = (sweeps, _RELAXATION)
+        sampling = (sweeps, RELAXATION)
         parts = [
             metropolis(start, self.edge, w.breaks, w.coefficients, KB * temperature, count, sampling, rng)
             for count in counts
@@ -268,26 +270,42 @@ class DiatomicLiquid:
             third_cumulant=2 * kt**3 / KB * self.response_force(centres, temperature),
         )
 
-    def _frames(self, drawn: Configurations, positions, sums: _Sums, bond_energy, forces) -> Frames:
-        n = len(positions)
-        return Frames(
-            positions=positions,
-            box=np.broadcast_to(np.eye(3) * self.edge, (n, 3, 3)).copy(),
-            forces=forces,
-            energy=(sums.potential + bond_energy).sum(axis=1),
-            virial=sums.virial,
-            temperature=np.full(n, float(drawn.temperature)),
-            trajectory=drawn.chain,
-        )
+    def _frames(self, drawn: Configurations, positions, sums: PairSums, bond_energy, forces) -> Frames:
+        energy = (sums.potential + bond_energy).sum(axis=1)
+        return labelled(self.edge, positions, forces, energy, sums.virial, drawn.temperature, drawn.chain)
 
-    def _sums(self, centres, bond_energy) -> _Sums:
+    def _sums(self, centres, bond_energy) -> PairSums:
         """Pair sums with the energy of each bond given: instantaneous, or its mean for the mean force."""
-        centres = np.ascontiguousarray(centres, float)
-        bond_energy = np.broadcast_to(np.asarray(bond_energy, float), centres.shape[:2])
-        v, g = self.energetic, self.entropic
-        tables = (v.breaks, v.coefficients, g.breaks, g.coefficients)
-        parts = [
-            pair_sums(centres[i : i + _FRAMES_AT_ONCE], bond_energy[i : i + _FRAMES_AT_ONCE], self.edge, tables)
-            for i in range(0, len(centres), _FRAMES_AT_ONCE)
-        ]
-        return _Sums(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return summed(self.energetic, self.entropic, self.edge, centres, bond_energy)
+
+
+def summed(
+    v: PairFunction,
+    g: PairFunction,
+    edge: float,
+    centres: Float[np.ndarray, "f n 3"],
+    weights: Float[np.ndarray, "..."] | float,
+) -> PairSums:
+    """Sums over pairs of v and of (w_i + w_j) g, with the weights w of the molecules; forces and virial are theirs."""
+    centres = np.ascontiguousarray(centres, float)
+    weights = np.broadcast_to(np.asarray(weights, float), centres.shape[:2])
+    tables = (v.breaks, v.coefficients, g.breaks, g.coefficients)
+    parts = [
+        pair_sums(centres[i : i + _FRAMES_AT_ONCE], weights[i : i + _FRAMES_AT_ONCE], edge, tables)
+        for i in range(0, len(centres), _FRAMES_AT_ONCE)
+    ]
+    return PairSums(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def labelled(edge: float, positions, forces, energy, virial, temperature: float, chain) -> Frames:
+    """Frames of a cubic box at one temperature."""
+    n = len(positions)
+    return Frames(
+        positions=positions,
+        box=np.broadcast_to(np.eye(3) * edge, (n, 3, 3)).copy(),
+        forces=forces,
+        energy=energy,
+        virial=virial,
+        temperature=np.full(n, float(temperature)),
+        trajectory=chain,
+    )
