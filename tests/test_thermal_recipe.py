@@ -59,6 +59,9 @@ def test_the_model_knows_temperatures_that_it_has_not_seen(finished):
 def test_each_temperature_has_a_simulation_of_its_own(finished):
     found = {path.name: Dataset.open(path).temperatures for path in finished.glob("simulation*.h5")}
     assert found == {"simulation-300K.h5": (300.0,), "simulation-350K.h5": (350.0,)}
+    words = [sys.executable, "-m", "meanforce", "simulate", "thermal.yaml", "--folder", "run", "--resume"]
+    told = subprocess.run(words, cwd=finished.parent, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert [Path(line).name for line in told.stdout.split()] == sorted(found)
 
 
 def test_the_report_judges_every_temperature(finished):

@@ -122,7 +122,7 @@ def _checks(model: Model, states: Sequence[AtTemperature], seen: dict[float, See
         yield consistency.concavity(every)
         if held.frames.forces is not None:
             yield consistency.calibration(held)
-            yield consistency.label_balance(held)
+            yield consistency.label_balance(every)
     known = [s for s in seen.values() if s.frames.energy is not None]
     yield from (consistency.total_variance(low, high) for low, high in pairwise(known))
     if seen:
