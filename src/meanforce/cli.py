@@ -94,7 +94,9 @@ def train(recipe: RecipeFile, resume: Resume = False, folder: Folder = None) -> 
 @app.command()
 def simulate(recipe: RecipeFile, resume: Resume = False, folder: Folder = None) -> None:
     """Go as far as the simulation of the model."""
-    out.print(str(_carry(recipe, "simulate", resume=resume, folder=folder).simulation), soft_wrap=True)
+    done = _carry(recipe, "simulate", resume=resume, folder=folder)
+    for path in sorted(done.path.glob(f"{done.simulation.stem}*.h5")):
+        out.print(str(path), soft_wrap=True)
 
 
 @app.command()

@@ -17,7 +17,10 @@ _HOME = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names in a run folder. A file is there when its step is finished, whole; only the log grows."""
+    """Names in a run folder. A file is there when its step is finished, whole; only the log grows.
+
+    Simulations at several temperatures each have their own, `simulation-300K.h5`.
+    """
 
     path: Path
 

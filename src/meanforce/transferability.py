@@ -24,6 +24,7 @@ from meanforce.report.thermodynamics import Distribution, Energetics, Report, th
 Measure = tuple[Kind, Callable[[Ensemble | Dataset], Curve]]
 
 _TO_JOULE = 1e3
+_FRAMES = 1000  # of the atoms at each temperature, on which relations are checked
 
 
 class AtTemperature(NamedTuple):
@@ -43,12 +44,13 @@ def section(
     """The section of the report; `determined` counts coefficients that the labels determine, of all there are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)  # the section is about just that
+        seen = _seen(model, states) if model.potential.depends_on_temperature else {}
         found = Report(
             name=name,
             learned=tuple(s.kelvin for s in states if s.learned),
             distributions=tuple(_distributions(states, measures)),
-            energetics=_energetics(model, states),
-            checks=tuple(_checks(model, states)) if model.potential.depends_on_temperature else (),
+            energetics=_energetics(model, states, seen),
+            checks=tuple(_checks(model, states, seen)),
             determined=determined,
         )
     return thermodynamics(found)
@@ -61,12 +63,34 @@ def _distributions(states: Sequence[AtTemperature], measures: Sequence[Measure])
                 yield Distribution(kind, state.kelvin, measure(state.atoms), measure(state.ensemble), state.learned)
 
 
-def _energetics(model: Model, states: Sequence[AtTemperature]) -> tuple[Energetics, ...]:
+def _seen(model: Model, states: Sequence[AtTemperature]) -> dict[float, Seen]:
+    """What the model says of the atoms' frames, evenly spread ones where there are many, by temperature."""
+    parts = [s.atoms for s in states if s.atoms is not None]
+    if not parts:
+        return {}
+    few = [part.at(np.unique(np.linspace(0, len(part) - 1, min(_FRAMES, len(part))).astype(int))) for part in parts]
+    return {seen.kelvin: seen for seen in Seen.each(model, few)}
+
+
+def _held(state: AtTemperature, seen: Seen) -> Seen:
+    """The frames that were not learned from: the ends of the runs."""
+    if state.held is None or state.atoms is None or not state.learned:
+        return seen
+    rows = np.unique(np.linspace(0, len(state.atoms) - 1, len(seen.frames)).astype(int))
+    chosen, held = state.atoms.at(rows).rows, state.held.rows
+    assert chosen is not None and held is not None  # both are selections of one data set
+    return seen.only(np.isin(chosen, held))
+
+
+def _energetics(model: Model, states: Sequence[AtTemperature], seen: dict[float, Seen]) -> tuple[Energetics, ...]:
     """Energies and heat capacities per molecule; none without energies of the atoms where the model learned."""
-    known = [s.atoms for s in states if s.learned and s.atoms is not None and _has_energy(s.atoms)]
-    if not known or not model.potential.depends_on_temperature:
+    known = [
+        seen[k] for k in (s.atoms.temperatures[0] for s in states if s.learned and s.atoms is not None) if k in seen
+    ]
+    known = [s for s in known if s.frames.energy is not None]
+    if not known:
         return ()
-    gauge = Gauge.of([Seen.of(model, data) for data in known])
+    gauge = Gauge.of(known)
     return tuple(_energetic(model, gauge, state) for state in states)
 
 
@@ -84,30 +108,28 @@ def _energetic(model: Model, gauge: Gauge, state: AtTemperature) -> Energetics:
     return Energetics(state.kelvin, ours, theirs, heat, their_heat, state.learned)
 
 
-def _checks(model: Model, states: Sequence[AtTemperature]) -> Iterator[Check]:
-    """Every relation at every temperature where there are atoms; those of the labels on frames held out."""
-    seen: list[Seen] = []
+def _checks(model: Model, states: Sequence[AtTemperature], seen: dict[float, Seen]) -> Iterator[Check]:
+    """Every relation at every temperature where there are atoms; those of noisy labels on frames held out."""
     for state in states:
-        held = state.atoms if state.held is None else state.held
-        if held is None:
+        if state.atoms is None or (every := seen.get(state.atoms.temperatures[0])) is None:
             continue
-        here = Seen.of(model, held)
-        yield consistency.force_balance(here)
-        yield consistency.maxwell(model, here)
-        if not _has_energy(held):
+        held = _held(state, every)
+        yield consistency.force_balance(held)
+        if held.frames.energy is None:
             continue
-        every = here if state.atoms is None or state.held is None else Seen.of(model, state.atoms)
-        seen.append(every)
-        yield consistency.response_balance(here)
-        yield consistency.energy_balance(here)
+        yield consistency.response_balance(held)
+        yield consistency.energy_balance(held)
         yield consistency.concavity(every)
-        if held[0].forces is not None:
-            yield consistency.calibration(here)
-            yield consistency.label_balance(here)
-    yield from (consistency.total_variance(low, high) for low, high in pairwise(seen))
-    kelvins = [s.kelvin for s in states]
-    if seen and len(kelvins) > 1:
-        yield consistency.closure(model, seen[0], min(kelvins), max(kelvins))
+        if held.frames.forces is not None:
+            yield consistency.calibration(held)
+            yield consistency.label_balance(every)
+    known = [s for s in seen.values() if s.frames.energy is not None]
+    yield from (consistency.total_variance(low, high) for low, high in pairwise(known))
+    if seen:
+        kelvins = [s.kelvin for s in states]
+        yield from (consistency.maxwell(model, s) for s in seen.values())
+        if len(kelvins) > 1:
+            yield consistency.closure(model, next(iter(seen.values())), min(kelvins), max(kelvins))
 
 
 def _plus(own: Scalar, more: Scalar, factor: float) -> Scalar:

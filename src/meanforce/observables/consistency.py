@@ -12,11 +12,12 @@ first, whatever S is: their difference Cov(w + kT d, U - E) = 0 is what the atom
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from meanforce import thermodynamics
 from meanforce.data import pairs, sumrules
@@ -57,22 +58,35 @@ class Seen:
     heat_capacity: Float[np.ndarray, "frames"]
 
     @staticmethod
-    def of(model: HasPotential, data: Dataset, most: int = 1000) -> Seen:
-        """`data` at one temperature; of more frames than `most`, evenly spread ones."""
+    def of(model: HasPotential, data: Dataset) -> Seen:
+        """`data` at one temperature."""
         if len(data.temperatures) != 1:
             raise ValueError("these relations hold at one temperature: choose it with data.select(temperature=...)")
-        rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(int))
-        frames, kelvin = data[rows], data.temperatures[0]
-        chain = np.empty(len(data), int)
-        for number, run in enumerate(data.runs()):
-            chain[run] = number
+        return Seen.each(model, [data])[0]
+
+    @staticmethod
+    def each(model: HasPotential, parts: Sequence[Dataset]) -> list[Seen]:
+        """Several data sets of one temperature each, evaluated together: a model is compiled once for all."""
+        frames = Frames.concatenate([part[:] for part in parts])
         at = lambda quantity: np.asarray(
-            quantity(model, frames.positions, frames.box, temperature=kelvin, parameters=frames.parameters)
+            quantity(model, frames.positions, frames.box, temperature=frames.temperature, parameters=frames.parameters)
         )
-        return Seen(
-            frames, chain[rows], kelvin, at(thermodynamics.force), at(thermodynamics.free_energy),
-            at(thermodynamics.energy), at(thermodynamics.covariance), at(thermodynamics.heat_capacity),
-        )  # fmt: skip
+        columns = [at(q) for q in (thermodynamics.force, thermodynamics.free_energy, thermodynamics.energy,
+                                   thermodynamics.covariance, thermodynamics.heat_capacity)]  # fmt: skip
+        found, first = [], 0
+        for part in parts:
+            rows = slice(first, first + len(part))
+            chain = np.empty(len(part), int)
+            for number, run in enumerate(part.runs()):
+                chain[run] = number
+            found.append(Seen(frames[rows], chain, part.temperatures[0], *(column[rows] for column in columns)))
+            first = rows.stop
+        return found
+
+    def only(self, rows: Bool[np.ndarray, "frames"]) -> Seen:
+        """The frames chosen."""
+        return Seen(self.frames[rows], self.chain[rows], self.kelvin, self.force[rows], self.free_energy[rows],
+                    self.energy[rows], self.covariance[rows], self.heat_capacity[rows])  # fmt: skip
 
     @property
     def kt(self) -> float:

@@ -99,6 +99,7 @@ def thermodynamics(found: Report) -> Section:
         "says is a prediction. Relations that any free energy A(R; T) obeys exactly are checked on frames of the "
         "atoms, those held out where it learned.",
     )
+    figures.sort(key=lambda figure: not figure.wide)
     return Section("Thermodynamics", text, tuple(figures), tuple(judged), tuple(tables))
 
 
