@@ -133,6 +133,21 @@ def test_a_liquid_at_twice_the_temperature():
     assert error(mf.fit(pairs, [mf.ForceMatching(data.select(temperature=300.0))], blocks=8)) > 0.12
 
 
+@pytest.mark.parametrize("reference", [300.0, 300.0 * (1 + 1e-15), 310.0])
+def test_a_head_that_no_label_sees_leaves_the_others_alone(reference):
+    """V9, forces at 300 K: an entropy that they do not touch, or by rounding only, does not change the force."""
+    liquid = DiatomicLiquid()
+    data = Dataset.from_frames(liquid.topology, liquid.sample(60, 300.0, seed=150))
+    pairs = mf.SplinePotential(liquid.topology, cutoff=0.9, many_body=False)
+    at = data[:5]
+    force = lambda potential: thermo.force(
+        mf.fit(potential, [mf.ForceMatching(data)], blocks=8).model, at.positions, at.box, temperature=300.0
+    )
+    alone = force(pairs)
+    thermal = force(mf.LinearThermal.of(pairs, reference=reference))
+    np.testing.assert_allclose(thermal, alone, atol=5e-3 * np.sqrt(np.mean(alone**2)))
+
+
 def test_what_cannot_be_learned_is_refused():
     data = exact(250.0)
     thermal = mf.LinearThermal.of(BASIS, reference=300.0)

@@ -15,6 +15,8 @@ RANK_TOLERANCE = 1e-12
 #: A basis function with less than this part of the largest diagonal of its own term is not sampled: one frame grazes
 #: its edge, and in units in which the data see it the prior would be so stiff that rounding decides.
 TOUCH_TOLERANCE = 1e-20
+#: Diagonals below this part of the largest are rows of rounding, squared: a head of T - T0 at T0, as computed.
+ROUNDED = 1e-26
 
 
 class Identifiability(NamedTuple):
@@ -105,7 +107,7 @@ def identify(
 
 def _unsampled(diagonal: Float[np.ndarray, "k"], penalties: Sequence[Penalty]) -> np.ndarray:
     """Basis functions that no frame touches; terms may be of very different size, functions of one term are not."""
-    least = np.full(len(diagonal), 1e-30 * max(diagonal.max(initial=0.0), 1e-300))
+    least = np.full(len(diagonal), ROUNDED * max(diagonal.max(initial=0.0), 1e-300))
     for penalty in penalties:
         run = slice(penalty.start, penalty.start + len(penalty.matrix))
         least[run] = np.maximum(least[run], TOUCH_TOLERANCE * diagonal[run].max(initial=0.0))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 from meanforce.learn.errors import FEWEST_BLOCKS, block_scores, root, score_covariance
-from meanforce.learn.identify import Basis, Identifiability, identify, penalty_matrix
+from meanforce.learn.identify import ROUNDED, Basis, Identifiability, identify, penalty_matrix
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
 
@@ -139,13 +139,17 @@ def regress(
 def balance(
     totals: Sequence[Equations], precision: Sequence[float] | np.ndarray, penalties: Sequence[Penalty]
 ) -> Float[np.ndarray, "penalties"]:
-    """The strength of each penalty at which its trace is that of the data's precision on the same coefficients."""
+    """The strength of each penalty at which its trace is that of the data's precision on the same coefficients.
+
+    One for a term that the data do not touch, or by rounding only.
+    """
     diagonal = sum(weight * np.diag(total.gram) for weight, total in zip(precision, totals, strict=True))
+    least = ROUNDED * np.max(diagonal, initial=0.0)
     scales = []
     for penalty in penalties:
         run = slice(penalty.start, penalty.start + len(penalty.matrix))
         data, prior = float(np.sum(diagonal[run])), float(np.trace(penalty.matrix))
-        scales.append(data / prior if data > 0 and prior > 0 else 1.0)
+        scales.append(data / prior if data > least and prior > 0 else 1.0)
     return np.array(scales)
 
 

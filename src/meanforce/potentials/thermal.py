@@ -89,7 +89,7 @@ class LinearThermal(LinearHeads):
 
     def at(self, temperature: float) -> LinearPotential:
         """The potential at one temperature, as cheap as the heads' own kind."""
-        return self.together(_of_tau(jnp.asarray(temperature / self.reference - 1))[: len(self.heads)])
+        return self.together(_of_tau(jnp.asarray((temperature - self.reference) / self.reference))[: len(self.heads)])
 
 
 def folded(potential: Potential, temperature: float) -> Potential:
@@ -103,7 +103,7 @@ def factors(graph: Graph, reference: float, count: int) -> Sequence[Float[Array,
     """What multiplies each head in each frame."""
     if graph.temperature is None:
         raise ValueError("a potential that depends on temperature needs frames with one: give temperature= in K")
-    return _of_tau(graph.temperature / reference - 1)[:count]
+    return _of_tau((graph.temperature - reference) / reference)[:count]
 
 
 def _of_tau(tau: Float[Array, "..."]) -> tuple[Float[Array, "..."], ...]:
