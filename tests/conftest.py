@@ -1,6 +1,7 @@
 """Exactness is tested in double precision; shapes and types are checked while tests run."""
 
 import inspect
+import itertools
 import warnings
 from pathlib import Path
 
@@ -55,14 +56,15 @@ def _plots_without_a_screen():
     matplotlib.use("Agg")
 
 
-#: Maps of memory that a process may have by Linux's default are 65,530.
-_MANY_MAPS = 30_000
+#: Maps of memory that a process may have by Linux's default are 65,530. Few tests add more than a thousand.
+_MANY_MAPS, _TESTS = 30_000, 5
+_counted = itertools.count(1)
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def _programs_leave_room():
     """Compiled programs are maps of memory, thousands of them: a process that runs out of maps ends without a word."""
     yield
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
+    if next(_counted) % _TESTS == 0 and maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
         jax.clear_caches()
