@@ -1,5 +1,14 @@
 """What is wanted of a model."""
 
+from meanforce.objectives.cumulants import ResponseMatching, SecondResponseMatching, SlopeMatching, VarianceMatching
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 
-__all__ = ["EnergyMatching", "ForceMatching", "PressureMatching"]
+__all__ = [
+    "EnergyMatching",
+    "ForceMatching",
+    "PressureMatching",
+    "ResponseMatching",
+    "SecondResponseMatching",
+    "SlopeMatching",
+    "VarianceMatching",
+]

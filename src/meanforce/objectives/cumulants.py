@@ -22,68 +22,53 @@ from meanforce.potentials.base import Design, Potential
 from meanforce.topology import Topology
 
 
+class _Cumulant(Matching):
+    """A label of the data and the quantity of the same name in a design."""
+
+    label = ""
+
+    def check(self, potential: Potential) -> None:
+        _needs(self, self.label)
+        needs_temperature(self, potential)
+
+    @property
+    def rows(self) -> Callable[[Design], Float[Array, "labels k"]]:
+        return _rows_of(self.label)
+
+    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
+        del topology
+        return np.asarray(getattr(frames, self.label), float).reshape(-1)
+
+
 @dataclass(frozen=True, eq=False)
-class ResponseMatching(Matching):
+class ResponseMatching(_Cumulant):
     """Makes kT^2 dF/dT the covariance of forces and energy at fixed beads: the thermal response force."""
 
     name = "response"
     unit = "(kJ/mol)^2/nm"
     order = 1
-
-    def check(self, potential: Potential) -> None:
-        _needs(self, "covariance")
-        needs_temperature(self, potential)
-
-    @staticmethod
-    def rows(design: Design) -> Float[Array, "labels k"]:
-        return design.covariance.reshape(-1, design.covariance.shape[-1])
-
-    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
-        del topology
-        return np.asarray(frames.covariance, float).reshape(-1)
+    label = "covariance"
 
 
 @dataclass(frozen=True, eq=False)
-class SecondResponseMatching(Matching):
+class SecondResponseMatching(_Cumulant):
     """Makes d2F/d beta2 the third cumulant kappa(f, U, U) at fixed beads: the curvature of F in temperature."""
 
     name = "second response"
     unit = "(kJ/mol)^3/nm"
     order = 2
-
-    def check(self, potential: Potential) -> None:
-        _needs(self, "third_cumulant")
-        needs_temperature(self, potential)
-
-    @staticmethod
-    def rows(design: Design) -> Float[Array, "labels k"]:
-        return design.third_cumulant.reshape(-1, design.third_cumulant.shape[-1])
-
-    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
-        del topology
-        return np.asarray(frames.third_cumulant, float).reshape(-1)
+    label = "third_cumulant"
 
 
 @dataclass(frozen=True, eq=False)
-class VarianceMatching(Matching):
+class VarianceMatching(_Cumulant):
     """Makes kT^2 c_v the variance of the energy at fixed beads, up to a constant at each temperature: the gauge."""
 
     name = "variance"
     unit = "(kJ/mol)^2"
     order = 2
     centred = True
-
-    def check(self, potential: Potential) -> None:
-        _needs(self, "variance")
-        needs_temperature(self, potential)
-
-    @staticmethod
-    def rows(design: Design) -> Float[Array, "labels k"]:
-        return design.variance
-
-    def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
-        del topology
-        return np.asarray(frames.variance, float)
+    label = "variance"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +109,15 @@ class SlopeMatching(Matching):
     def labels(self, frames: Frames, topology: Topology) -> Float[np.ndarray, "labels"]:
         del topology
         return np.asarray(frames.slopes[self.parameter], float)
+
+
+@cache
+def _rows_of(quantity: str) -> Callable[[Design], Float[Array, "labels k"]]:
+    def rows(design: Design) -> Float[Array, "labels k"]:
+        found = getattr(design, quantity)
+        return found.reshape(-1, found.shape[-1])
+
+    return rows
 
 
 @cache
