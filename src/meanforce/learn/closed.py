@@ -11,8 +11,9 @@ import numpy as np
 
 from meanforce.learn.asked import common_topology, model_of, named, temperatures_of
 from meanforce.learn.linear import Progress, normal_equations
+from meanforce.learn.normal import Normal
 from meanforce.learn.posterior import Posterior
-from meanforce.learn.regression import Normal, Regression, regress, residual_square
+from meanforce.learn.regression import Regression, regress, residual_square
 from meanforce.learn.result import Fit, History, Outcome
 from meanforce.learn.score import Score
 from meanforce.learn.validation import cross_validated, held_out

@@ -31,8 +31,9 @@ from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.learn.fit import fit
 from meanforce.learn.gauge import states_of
-from meanforce.learn.linear import Progress, centred
-from meanforce.learn.regression import Normal, regress
+from meanforce.learn.linear import Progress
+from meanforce.learn.normal import Normal, Profile
+from meanforce.learn.regression import regress
 from meanforce.learn.rows import column_of
 from meanforce.learn.weights import frame_weights
 from meanforce.numerics.neighbours import FAR, Whole
@@ -293,11 +294,10 @@ def _smooth(head: LinearPotential, sums: Equations) -> Float[np.ndarray, "k"]:
     would get a centre, and with it a label, far from all others.
     """
     size = len(head.coefficients)
-    blocks = Equations(*(np.asarray(part)[None] for part in sums))
-    found = regress([Normal(centred(blocks, size), 1.0)], head.penalties(), head.basis_names()).coefficients
-    beside = slice(size, None)
-    left = sums.moment[beside] - sums.gram[beside, :size] @ found
-    return np.concatenate([found, np.linalg.pinv(sums.gram[beside, beside], hermitian=True) @ left])
+    normal = Normal.of(Equations(*(np.asarray(part)[None] for part in sums)), size, 1.0)
+    found = regress([normal], head.penalties(), head.basis_names()).coefficients
+    slope, shift, _ = Profile.of(sums, size)
+    return np.concatenate([found, shift - slope @ found])
 
 
 class _Predicted(NamedTuple):

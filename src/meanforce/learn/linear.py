@@ -18,7 +18,7 @@ from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.learn.gauge import Gauge
-from meanforce.learn.regression import Normal
+from meanforce.learn.normal import Normal
 from meanforce.learn.rows import asked, column_of, design_of
 from meanforce.learn.weights import frame_weights
 from meanforce.numerics import precision  # noqa: F401  (double precision is on)
@@ -54,11 +54,11 @@ def normal_equations(
     for number, (data, members) in enumerate(groups):
         share = None if progress is None else lambda part, at=number: progress((at + part) / len(groups))
         normals, of_energy, edges = _accumulate(potential, data, members, (blocks, beads), share)
-        for member, blocked in zip(members, normals, strict=True):
-            _refuse_not_finite(blocked, member, edges)
-            _refuse_constant(blocked, member)
-            _refuse_zero(blocked, member, len(objectives))
-            found[id(member)] = Normal(blocked, member.weight)
+        for member, normal in zip(members, normals, strict=True):
+            _refuse_not_finite(normal.blocks, member, edges)
+            _refuse_constant(normal.blocks, member)
+            _refuse_zero(normal.blocks, member, len(objectives))
+            found[id(member)] = normal
         energy += _covariance(of_energy)
     return [found[id(objective)] for objective in objectives], energy
 
@@ -81,7 +81,7 @@ def _accumulate(
     objectives: list[Quadratic],
     lengths: tuple[int, int | None],
     progress: Progress | None,
-) -> tuple[list[Equations], Equations, Int[np.ndarray, "edges"]]:
+) -> tuple[list[Normal], Equations, Int[np.ndarray, "edges"]]:
     """The equations of the objectives by block, the sums of the energy's basis functions, and where blocks begin."""
     size = potential.coefficients.shape[0]
     edges, batch = _lengths(data, size, *lengths)
@@ -112,29 +112,8 @@ def _accumulate(
     _enter(sums, inside, block)
     if of_energy is None:
         raise ValueError("the data hold no frames")
-    sums = [centred(s, size) if o.centred else s for s, o in zip(sums, objectives, strict=True)]
-    return sums, of_energy, edges
-
-
-def centred(sums: Equations, size: int) -> Equations:
-    """The equations with their last unknowns, the constants and shares of variates, solved for.
-
-    They are fitted over all frames, so that what is left adds up over blocks.
-    """
-    gram, moment = sums.gram.sum(axis=0), sums.moment.sum(axis=0)
-    scale = 1 / np.sqrt(np.maximum(np.diag(gram)[size:], 1e-300))
-    inverse = np.linalg.pinv(gram[size:, size:] * scale * scale[:, None], rcond=1e-12, hermitian=True)
-    unknowns = np.linalg.matrix_rank(inverse, hermitian=True)
-    inverse *= scale * scale[:, None]
-    rows = np.concatenate([np.eye(size), -inverse @ gram[size:, :size]])
-    labels = np.concatenate([np.zeros(size), inverse @ moment[size:]])
-    left = sums.moment - sums.gram @ labels
-    return Equations(
-        rows.T @ sums.gram @ rows,
-        left @ rows,
-        np.maximum(sums.square - (sums.moment + left) @ labels, 0.0),
-        sums.count * (1 - unknowns / max(sums.count.sum(), 1.0)),
-    )
+    normals = [Normal.of(s, size, o.weight) for s, o in zip(sums, objectives, strict=True)]
+    return normals, of_energy, edges
 
 
 def _nothing(size: int, blocks: int) -> Equations:

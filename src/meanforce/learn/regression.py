@@ -16,6 +16,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 from meanforce.learn.errors import FEWEST_BLOCKS, block_scores, root, score_covariance
 from meanforce.learn.identify import ROUNDED, Basis, Identifiability, identify, penalty_matrix
+from meanforce.learn.normal import Normal
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
 
@@ -26,17 +27,6 @@ MAX_STEPS = 200
 #: term is as smooth as it can be long before, and the rounding of more would drown what the data say of others.
 STRENGTH_RANGE = 1e14
 STIFFEST = 1e7
-
-
-class Normal(NamedTuple):
-    """Normal equations of one objective in contiguous blocks of frames, with its weight."""
-
-    blocks: Equations  # every field with a leading axis of blocks
-    weight: float
-
-    @property
-    def total(self) -> Equations:
-        return Equations(*(np.sum(field, axis=0) for field in self.blocks))
 
 
 class Step(NamedTuple):
@@ -198,16 +188,23 @@ def solve(problem: Problem, precision: np.ndarray, strengths: np.ndarray) -> Sol
     moment = sum(weight * m for weight, m in zip(precision, problem.moments, strict=True))
     scale = 1.0 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
     scaled = hessian * scale[:, None] * scale[None, :]
+    inverse, log_determinant = _inverse_root((scaled + scaled.T) / 2)
+    z_factor = scale[:, None] * inverse
+    z = z_factor @ (z_factor.T @ moment)
+    return Solution(transform @ z, transform @ z_factor, z_factor, log_determinant - 2 * np.log(scale).sum())
+
+
+def _inverse_root(matrix: Float[np.ndarray, "m m"]) -> tuple[Float[np.ndarray, "m m"], float]:
+    """R with R R^T = matrix^-1, and the logarithm of the determinant, of a matrix of unit diagonal."""
     try:
-        lower = cholesky((scaled + scaled.T) / 2, lower=True, check_finite=False)
+        lower = cholesky(matrix, lower=True, check_finite=False)
+        inverse = solve_triangular(lower, np.eye(len(lower)), lower=True, check_finite=False)
+        return inverse.T, float(2 * np.log(np.diag(lower)).sum())
     except LinAlgError:
         # What neither data nor prior hold is gone already: only rounding can bring us here.
-        lower = cholesky((scaled + scaled.T) / 2 + 1e-13 * len(scaled) * np.eye(len(scaled)), lower=True)
-    inverse = solve_triangular(lower, np.eye(len(lower)), lower=True, check_finite=False)
-    z_factor = scale[:, None] * inverse.T
-    z = z_factor @ (z_factor.T @ moment)
-    log_determinant = 2 * np.log(np.diag(lower)).sum() - 2 * np.log(scale).sum()
-    return Solution(transform @ z, transform @ z_factor, z_factor, float(log_determinant))
+        values, vectors = np.linalg.eigh(matrix)
+        values = np.maximum(values, np.finfo(float).eps * len(values) * values.max())
+        return vectors / np.sqrt(values), float(np.log(values).sum())
 
 
 def _gammas(problem: Problem, solution: Solution, precision: np.ndarray) -> np.ndarray:
@@ -227,11 +224,15 @@ def _noise(
     gammas = _gammas(problem, solution, precision)
     variances, inefficiencies = [], []
     for normal, total, gamma, weight in zip(normals, problem.totals, gammas, precision, strict=True):
-        square = residual_square(total, solution.coefficients)
-        freedom = max(total.count - gamma, 0.5)
-        variance = square / freedom
-        exact = _is_exact(total, square)
-        spread = 1.0 if exact else _inefficiency(normal, solution, variance * gamma / weight)
+        square, freedom = residual_square(total, solution.coefficients), total.count - gamma
+        if total.count <= problem.basis.rank:
+            # The coefficients can follow every label, and what they leave is no measure of noise: one more label,
+            # as noisy as all labels spread, keeps the fit from it.
+            variance, spread = (square + _label_variance(total)) / (max(freedom, 0.0) + 1.0), 1.0
+        else:
+            variance = square / max(freedom, 0.5)
+            exact = _is_exact(total, square)
+            spread = 1.0 if exact else _inefficiency(normal, solution, variance * gamma / weight)
         variances.append(max(variance, 1e-300))
         inefficiencies.append(spread)
     return np.array(variances), np.array(inefficiencies)

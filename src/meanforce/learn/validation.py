@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from meanforce.learn.errors import root
 from meanforce.learn.identify import penalty_matrix
-from meanforce.learn.regression import Normal, Problem, Regression, balance, pose, regress, residual_square, solve
+from meanforce.learn.normal import Normal
+from meanforce.learn.regression import Problem, Regression, balance, pose, regress, residual_square, solve
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
 
@@ -22,7 +23,8 @@ def held_out(
 ) -> Float[np.ndarray, "objectives blocks"]:
     """Mean squares of the labels of every block under the fit to all other blocks, NaN with a single block.
 
-    Strengths and noise are those of `regression`; block b of every objective is left out at once.
+    Strengths and noise are those of `regression`; block b of every objective is left out at once, and constants are
+    those of the other blocks.
     """
     weights = np.array([n.weight for n in normals])
     precision = weights / (regression.inefficiency * regression.noise**2)
@@ -68,11 +70,11 @@ def _left_out(
         return squares
     whole, _ = pose(normals, penalties, names)
     for b in range(blocks):
-        problem = _without(whole, normals, b)
+        parts = [normal.split(b) for normal in normals]
+        problem = _told_by(whole, [rest for rest, _ in parts])
         for trial, coefficients in enumerate(_path(problem, precision, strengths, multiples)):
-            for o, normal in enumerate(normals):
-                block = Equations(*(field[b] for field in normal.blocks))
-                squares[trial, o, b] = residual_square(block, coefficients) / max(float(block.count), 1e-300)
+            for o, (_, held) in enumerate(parts):
+                squares[trial, o, b] = residual_square(held, coefficients) / max(float(held.count), 1e-300)
     return squares
 
 
@@ -96,15 +98,15 @@ def _path(
     return z @ (transform @ inverse.T @ vectors).T
 
 
-def _without(problem: Problem, normals: Sequence[Normal], block: int) -> Problem:
-    """The problem without one block of every objective, in the variables of the whole."""
+def _told_by(problem: Problem, parts: Sequence[Equations]) -> Problem:
+    """The same problem told by these equations of every objective, in the variables of the whole."""
     seen = problem.basis.transform[:, : problem.basis.rank]
     run = slice(0, problem.basis.rank)
     grams, moments = [], []
-    for gram, moment, normal in zip(problem.grams, problem.moments, normals, strict=True):
-        left, rest = gram.copy(), moment.copy()
-        left[run, run] -= seen.T @ normal.blocks.gram[block] @ seen
-        rest[run] -= seen.T @ normal.blocks.moment[block]
+    for gram, moment, part in zip(problem.grams, problem.moments, parts, strict=True):
+        left, rest = np.zeros_like(gram), np.zeros_like(moment)
+        left[run, run] = seen.T @ part.gram @ seen
+        rest[run] = seen.T @ part.moment
         grams.append(left)
         moments.append(rest)
     return problem._replace(grams=tuple(grams), moments=tuple(moments))
