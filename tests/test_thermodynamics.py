@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ from jaxtyping import Array, Float
 
 import meanforce.numerics.precision  # noqa: F401
 import meanforce.thermodynamics as thermo
+from meanforce.frames import Frames
 from meanforce.graph import build
 from meanforce.potentials.base import Potential
+from meanforce.potentials.dimenet import DimeNet
+from meanforce.potentials.hipnn import HipNN
 from meanforce.potentials.priors import LennardJones
 from meanforce.potentials.splines import PairSpline
+from meanforce.potentials.sums import SplinePotential
 from meanforce.topology import Topology
 from meanforce.units import BAR, KB
 
@@ -233,3 +238,16 @@ def test_orders_count_from_one():
     ):
         with pytest.raises(ValueError, match="order=0"):
             wrong()
+
+
+def test_a_batch_is_as_small_as_its_potential_is_large():
+    """The memory that XLA plans for forces stays near half a GB: DimeNet++ keeps fifty times the numbers of splines."""
+    topology = Topology.of(["W"] * 216, masses={"W": 18.0})
+    positions = np.random.default_rng(0).uniform(0, 1.86, (1, 216, 3))
+    frames = Frames(positions=positions, box=np.eye(3)[None] * 1.86)
+    for potential in (SplinePotential(topology, cutoff=0.9), HipNN(topology.types), DimeNet(topology.types)):
+        _, graph, _ = next(iter(thermo.graphs([frames], topology, potential.cutoffs)))
+        arrays, rest = eqx.partition((potential, graph), eqx.is_array)
+        forces = lambda found, rest=rest: thermo._force(*eqx.combine(found, rest))
+        planned = jax.jit(forces).lower(arrays).compile().memory_analysis().temp_size_in_bytes
+        assert 1e8 < planned * thermo.frames_per_batch(topology, 10_000, potential) < 1.5e9, type(potential).__name__

@@ -30,8 +30,8 @@ from meanforce.potentials.validity import check_temperature
 from meanforce.topology import Topology
 from meanforce.units import BAR, KB
 
-#: Neighbour slots held at once: bounds the memory of a batch for any potential at a few hundred MB.
-_SLOTS = 2_000_000
+#: Numbers held at once: bounds the memory of a batch for any potential at about half a GB.
+_BATCH_NUMBERS = 60_000_000
 _NEIGHBOURS_GUESS = 100
 
 #: One number for each frame; of a single configuration, given without an axis for frames, a number.
@@ -202,9 +202,10 @@ def graphs(
         yield frames, graph, len(frames)
 
 
-def frames_per_batch(topology: Topology, count: int, budget: int = _SLOTS) -> int:
-    """Frames that fit a budget of neighbour slots, in batches as equal as they can be."""
-    most = max(1, budget // (_NEIGHBOURS_GUESS * max(len(topology), 1)))
+def frames_per_batch(topology: Topology, count: int, potential: Potential) -> int:
+    """Frames whose forces fit the memory of a batch, in batches as equal as they can be."""
+    each = _NEIGHBOURS_GUESS * max(len(topology), 1) * max(potential.footprint, 1)
+    most = max(1, _BATCH_NUMBERS // each)
     return -(-count // -(-count // most)) if count else 1
 
 
@@ -315,7 +316,7 @@ def _compiled(quantity: Callable, potential: Potential, graph: Graph) -> Array:
 def _evaluate(quantity: Callable, model: HasPotential, R, box, temperature, parameters) -> Any:
     frames, single = _frames(model.topology, R, box, temperature, parameters)
     check_temperature(model, temperature)
-    size = frames_per_batch(model.topology, len(frames))
+    size = frames_per_batch(model.topology, len(frames), model.potential)
     batches = (frames[first : first + size] for first in range(0, len(frames), size))
     parts = [
         np.asarray(_compiled(quantity, model.potential, graph))[:count]

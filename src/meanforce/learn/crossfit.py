@@ -310,7 +310,7 @@ class _Predicted(NamedTuple):
 
 
 def _predictions(model: Potential, data: Dataset) -> Iterator[_Predicted]:
-    size, first = frames_per_batch(data.topology, len(data)), 0
+    size, first = frames_per_batch(data.topology, len(data), model), 0
     for _, graph, count in graphs(data.batches(size), data.topology, model.cutoffs):
         forces, energy, covariance = (np.asarray(x) for x in _predicted(model, graph))
         of_beads = lambda rows, n=count: rows.reshape(-1, len(data.topology), 3)[:n]
@@ -332,7 +332,7 @@ def _bead_rows(
     groups = kinds * states + state[:, None]
     constants = np.eye(len(data.topology.types) * states)
     each = 8 * len(kinds) * (len(head.coefficients) + len(constants))
-    size, first = max(1, min(frames_per_batch(data.topology, len(data)), _ROWS_BYTES // each)), 0
+    size, first = max(1, min(frames_per_batch(data.topology, len(data), head), _ROWS_BYTES // each)), 0
     for _, graph, count in graphs(data.batches(size), data.topology, head.cutoffs):
         chosen = np.arange(first, first + count)
         rows = np.asarray(_of_beads(head, graph))[: count * len(kinds)]

@@ -84,7 +84,7 @@ def _accumulate(
 ) -> tuple[list[Normal], Equations, Int[np.ndarray, "edges"]]:
     """The equations of the objectives by block, the sums of the energy's basis functions, and where blocks begin."""
     size = potential.coefficients.shape[0]
-    edges, batch = _lengths(data, size, *lengths)
+    edges, batch = _lengths(data, potential, *lengths)
     weights = frame_weights(data)
     order = np.concatenate(data.runs())
     wanted = tuple(objective.rows for objective in objectives)
@@ -137,13 +137,16 @@ def _covariance(sums: Equations) -> Float[np.ndarray, "k k"]:
     return np.asarray(sums.gram) / frames - mean.T @ mean
 
 
-def _lengths(data: Dataset, size: int, blocks: int, beads: int | None) -> tuple[Int[np.ndarray, "edges"], int]:
+def _lengths(
+    data: Dataset, potential: LinearPotential, blocks: int, beads: int | None
+) -> tuple[Int[np.ndarray, "edges"], int]:
     """Where the blocks begin and end, and the frames in the equal batches that make them up."""
+    size = len(potential.coefficients)
     blocks = min(blocks, len(data), max(_LEAST_BLOCKS, _GRAM_BYTES // (8 * max(size, 1) ** 2)))
     edges = len(data) * np.arange(blocks + 1) // blocks
     block = -(-len(data) // blocks)
     bytes_per_frame = 24 * len(data.topology) * max(size, 1)
-    most = max(1, min(frames_per_batch(data.topology, len(data)), DESIGN_BYTES // bytes_per_frame))
+    most = max(1, min(frames_per_batch(data.topology, len(data), potential), DESIGN_BYTES // bytes_per_frame))
     if beads is not None:
         most = min(most, max(1, beads // len(data.topology)))
     return edges, -(-block // -(-block // most))

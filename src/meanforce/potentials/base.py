@@ -26,9 +26,17 @@ class Potential(eqx.Module):
     @property
     def depends_on_temperature(self) -> bool:
         """Whether A changes with the temperature of the frames: by default, if some part of it does."""
+        return any(part.depends_on_temperature for part in self._parts)
+
+    @property
+    def footprint(self) -> int:
+        """About how many numbers forces keep in memory for each slot of a neighbour: by default, what splines keep."""
+        return max((part.footprint for part in self._parts), default=30)
+
+    @property
+    def _parts(self) -> list["Potential"]:
         is_part = lambda node: isinstance(node, Potential) and node is not self
-        parts = filter(is_part, jax.tree.leaves(self, is_leaf=is_part))
-        return any(part.depends_on_temperature for part in parts)
+        return list(filter(is_part, jax.tree.leaves(self, is_leaf=is_part)))
 
     @abc.abstractmethod
     def energies(self, graph: Graph) -> Float[Array, "beads"]:

@@ -147,6 +147,10 @@ class DimeNet(NetworkPotential):
         return (Whole(self.cutoff),)
 
     @property
+    def footprint(self) -> int:
+        return 9 * self.sizes.blocks * self.sizes.embedding  # messages live on pairs
+
+    @property
     def last_layer(self) -> tuple[Any, ...]:
         return (self.readouts.last.weight,)
 

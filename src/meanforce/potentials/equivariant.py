@@ -135,6 +135,10 @@ class Equivariant(NetworkPotential):
         return (Whole(self.cutoff),)
 
     @property
+    def footprint(self) -> int:
+        return 5 * self.sizes.sent * (self.sizes.message + 1) ** 2 // 2  # as measured: what neighbours are sent
+
+    @property
     def last_layer(self) -> tuple[Any, ...]:
         return tuple(layer.readout[-1].weight for layer in self.layers)
 

@@ -163,6 +163,10 @@ class HipNN(NetworkPotential):
         return (Whole(self.cutoff),)
 
     @property
+    def footprint(self) -> int:
+        return 4 * self.sizes.sensitivities  # as measured: pairs hold their sensitivities
+
+    @property
     def last_layer(self) -> tuple[Any, ...]:
         return self.readouts[1:]
 
