@@ -1,6 +1,7 @@
 """Cost of kernel regression by frames and inducing points, on exact samples of a liquid. Prints JSON, a line for each.
 
-    python benchmarks/kernels.py --frames 50 100 200 --points 50 100 200 400
+    python benchmarks/kernels.py --frames 50 100 200 400 --points 50 100 200 400 > costs.jsonl
+    python benchmarks/kernels.py --plot costs.jsonl figures/kernel_cost.svg
 
 The diatomic liquid of 64 molecules, forces with the noise of their bonds; kernels in the surroundings to 0.5 nm on top
 of pair splines to 0.9 nm. `equations` are the seconds of one pass over the data, compiled before; `solution` those for
@@ -11,6 +12,7 @@ exact ones, in kJ/(mol nm).
 import argparse
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -53,11 +55,50 @@ def measured(liquid: DiatomicLiquid, data: Dataset, points: int) -> dict[str, fl
     }
 
 
+def plot(rows: list[dict[str, float]], path: Path) -> None:
+    """Seconds of a pass against frames and against points, with lines of the powers one and two."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    drawing, panels = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
+    colours = plt.get_cmap("viridis")(np.linspace(0.1, 0.8, 4))
+    for axes, x, other, word in zip(
+        panels, ("frames", "points"), ("points", "frames"), ("inducing points", "frames"), strict=True
+    ):
+        kinds = sorted({row[other] for row in rows})
+        for kind, colour in zip(kinds, colours, strict=False):
+            line = sorted((row[x], row["equations"]) for row in rows if row[other] == kind)
+            axes.loglog(*zip(*line, strict=True), "o-", color=colour, label=f"{kind:g} {word}")
+        ends = np.array(sorted({row[x] for row in rows}), float)[[0, -1]]
+        least = min(row["equations"] for row in rows)
+        for power in (1, 2) if x == "points" else (1,):
+            axes.loglog(ends, 0.7 * least * (ends / ends[0]) ** power, ":", color="0.4", lw=1)
+            axes.annotate(
+                f"as {x}" + ("²" if power == 2 else ""), (ends[1], 0.7 * least * (ends[1] / ends[0]) ** power),
+                ha="right", va="top", color="0.3", fontsize=9,
+            )  # fmt: skip
+        ticks = sorted({row[x] for row in rows})
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel({"frames": "frames of 64 beads", "points": "inducing points"}[x])
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("one pass over the data / s")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(path, metadata={"Date": None})
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
+    parser.add_argument("--plot", type=Path, nargs=2, metavar=("JSONL", "SVG"))
     parser.add_argument("--frames", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument("--points", type=int, nargs="+", default=[50, 100, 200, 400])
     options = parser.parse_args()
+    if options.plot:
+        plot([json.loads(line) for line in options.plot[0].read_text().splitlines()], options.plot[1])
+        raise SystemExit
     liquid = DiatomicLiquid()
     data = Dataset.from_frames(liquid.topology, liquid.sample(max(options.frames), KELVIN, seed=1))
     for frames in options.frames:
