@@ -29,6 +29,7 @@ from meanforce.objectives.cumulants import (
     SlopeMatching,
     VarianceMatching,
 )
+from meanforce.objectives.joint import JointMatching
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
@@ -55,6 +56,7 @@ __all__ = [
     "Friction",
     "Guard",
     "HipNN",
+    "JointMatching",
     "KernelPotential",
     "Ladder",
     "Langevin",

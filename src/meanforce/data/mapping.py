@@ -309,7 +309,7 @@ class Mapped:
                 positions=positions, forces=forces, virial=frames.virial if keeps_virial else None,
                 local_energy=self._of_beads(frames.local_energy),
                 variate=self.mapping.inner_virial(frames) if self.variate else None, variate_slope=None,
-                covariance=None, variance=None, third_cumulant=None,
+                displacement=None, covariance=None, variance=None, third_cumulant=None,
             )  # fmt: skip
 
     def _of_beads(self, energies: Float[np.ndarray, "frames atoms"] | None) -> Float[np.ndarray, "frames beads"] | None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from meanforce.model import Model
-from meanforce.objectives.base import Objective, Quadratic
+from meanforce.objectives.base import Composite, Objective, Quadratic
 from meanforce.potentials.base import Potential
 from meanforce.topology import Topology
 
 
-def quadratic(potential: Potential, objectives: Sequence[Objective]) -> list[Quadratic]:
+def quadratic(potential: Potential, objectives: Sequence[Objective | Composite]) -> list[Quadratic]:
     """The objectives, checked; what is no least-squares objective is refused before the data are read."""
     if not objectives:
         raise ValueError("fit needs at least one objective, such as mf.ForceMatching(data)")
     accepted: list[Quadratic] = []
-    for objective in objectives:
+    each = (o.parts if isinstance(o, Composite) else (o,) for o in objectives)
+    for objective in chain.from_iterable(each):
         if not isinstance(objective, Quadratic):
             raise ValueError(
                 f"fit: {type(objective).__name__} is no quadratic objective (see meanforce.objectives.base.Quadratic); "
