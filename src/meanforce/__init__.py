@@ -31,6 +31,7 @@ from meanforce.objectives.cumulants import (
 )
 from meanforce.objectives.joint import JointMatching
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
+from meanforce.potentials.concave import ConcaveThermal
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.heads import LinearCoupled
@@ -45,6 +46,7 @@ from meanforce.topology import Topology
 __all__ = [
     "NVE",
     "Barostat",
+    "ConcaveThermal",
     "Dataset",
     "DimeNet",
     "EnergyMatching",
