@@ -29,7 +29,9 @@ from meanforce.objectives.cumulants import (
     SlopeMatching,
     VarianceMatching,
 )
+from meanforce.objectives.joint import JointMatching
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
+from meanforce.potentials.concave import ConcaveThermal
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.heads import LinearCoupled
@@ -44,6 +46,7 @@ from meanforce.topology import Topology
 __all__ = [
     "NVE",
     "Barostat",
+    "ConcaveThermal",
     "Dataset",
     "DimeNet",
     "EnergyMatching",
@@ -55,6 +58,7 @@ __all__ = [
     "Friction",
     "Guard",
     "HipNN",
+    "JointMatching",
     "KernelPotential",
     "Ladder",
     "Langevin",

@@ -17,6 +17,7 @@ SHAPES: dict[str, tuple[str | int, ...]] = {
     "local_energy": _EACH,
     "variate": (),
     "variate_slope": _VECTORS,
+    "displacement": _VECTORS,
     "covariance": _VECTORS,
     "variance": (),
     "third_cumulant": _VECTORS,
@@ -45,6 +46,8 @@ class Frames:
     variate         (n,)                 kJ/mol, a control variate of `energy`: its mean at
                                          fixed beads is zero at every temperature
     variate_slope   (n, particles, 3)    kJ/(mol nm), the variate's slope as beads are moved
+    displacement    (n, particles, 3)    nm, a function of the beads' positions: `energy` less the work of
+                                         the forces along it scatters least at fixed beads
     covariance      (n, particles, 3)    kJ^2/(mol^2 nm), of force and energy at fixed beads
     variance        (n,)                 kJ^2/mol^2, of the energy at fixed beads
     third_cumulant  (n, particles, 3)    kJ^3/(mol^3 nm), kappa(f, U, U) at fixed beads
@@ -65,6 +68,7 @@ class Frames:
     local_energy: np.ndarray | None = None
     variate: np.ndarray | None = None
     variate_slope: np.ndarray | None = None
+    displacement: np.ndarray | None = None
     covariance: np.ndarray | None = None
     variance: np.ndarray | None = None
     third_cumulant: np.ndarray | None = None

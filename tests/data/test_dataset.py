@@ -30,6 +30,7 @@ def some_frames(n=50, seed=0, dtype=float, **changes) -> Frames:
         local_energy=rng.normal(size=(n, BEADS)),
         variate=rng.normal(size=n),
         variate_slope=rng.normal(size=(n, BEADS, 3)),
+        displacement=rng.normal(size=(n, BEADS, 3)),
         covariance=rng.normal(size=(n, BEADS, 3)),
         variance=rng.normal(size=n),
         third_cumulant=rng.normal(size=(n, BEADS, 3)),

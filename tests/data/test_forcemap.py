@@ -157,7 +157,7 @@ def test_too_few_frames_and_missing_forces_are_refused():
     atoms = network(2)
     with pytest.raises(MappingError, match="2 frames cannot determine 6 coefficients"):
         mapping_of(atoms)(atoms, forces="optimal")
-    with pytest.raises(MappingError, match="give 'sum', 'optimal' or 'comoving'"):
+    with pytest.raises(MappingError, match="give 'sum', 'optimal', 'response' or 'comoving'"):
         mapping_of(atoms)(atoms, forces="best")
     bare = Atoms.from_frames(atoms.topology, atoms.runs[0].frames.with_(forces=None), "none")
     with pytest.raises(MissingLabel, match="forces='optimal' needs forces"):

@@ -127,7 +127,7 @@ def test_third_cumulants_forgive_small_errors_of_their_centres():
     none = np.zeros(len(r))
     labels = _Labels(
         Dataset.from_frames(ONE, frames), None, none.astype(int), none + 1, exact.forces + off * np.array([1.0, 0, 0]),
-        exact.energy + off, none, covariance=exact.covariance, variance=exact.variance[:, None],
+        exact.energy + off, none, 0 * exact.forces, covariance=exact.covariance, variance=exact.variance[:, None],
     )  # fmt: skip
     found = np.concatenate([part.third_cumulant[:, 0, 0] for part in labels.batches(100_000)])
     error = found.mean() - (exact.third_cumulant[0, 0, 0] - off**3)

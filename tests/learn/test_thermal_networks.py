@@ -34,6 +34,7 @@ def data(*kelvin, variate=0.0, seed=0, frames=40):
                 forces=thermo.force(model, r, BOX, temperature=t),
                 energy=thermo.energy(model, r, BOX, temperature=t) - 40 * t + variate * v,
                 covariance=thermo.covariance(model, r, BOX, temperature=t),
+                displacement=0.1 * np.random.default_rng(seed + 1).standard_normal(r.shape),
             )
         )  # fmt: skip
     return Dataset.from_frames(TOPOLOGY, Frames.concatenate(parts))
@@ -49,6 +50,7 @@ def error(fit, kelvin):
     ("kelvin", "kinds"),
     [
         ((250.0, 400.0), (mf.ForceMatching, mf.EnergyMatching)),
+        ((250.0, 400.0), (mf.JointMatching,)),
         ((300.0,), (mf.ForceMatching, mf.ResponseMatching)),
     ],
 )

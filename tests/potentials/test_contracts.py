@@ -11,6 +11,7 @@ from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 from meanforce.potentials import equivariant, hipnn, local, priors, splines, sums
 from meanforce.potentials.committee import Committee
+from meanforce.potentials.concave import ConcaveThermal
 from meanforce.potentials.dimenet import DimeNet, Sizes
 from meanforce.potentials.heads import LinearCoupled
 from meanforce.potentials.hipnn import HipNN
@@ -113,6 +114,9 @@ EXAMPLES = {
     "Equivariant": lambda: equivariant.Equivariant(TYPES, sizes=equivariant.Sizes(channels=3, radial=5, hidden=6)),
     "HipNN": lambda: HipNN(TYPES, sizes=hipnn.Sizes(8, 5, interactions=2, layers=1)),
     "KernelPotential": kernel,
+    "ConcaveThermal": lambda: ConcaveThermal(
+        pair(), lennard_jones(), (repulsion(), pair()), temperatures=(250.0, 400.0), reference=280.0
+    ),
     "Thermal": lambda: Thermal(pair(), sums.Sum((lennard_jones(), bond())), repulsion(), reference=280.0),
     "LinearThermal": lambda: drawn(
         LinearThermal.of(sums.Sum.of(pair(), bond()), reference=280.0, heat_capacity=True), seed=3

@@ -4,6 +4,10 @@ Every constant B with M B = I has the same conditional mean, the mean force; onl
 forces is one; the map of least noise minimises mean |B^T f|^2, a least-squares problem with equality constraints
 that falls apart into one for each kind of molecule. Atoms joined by a rigid constraint carry the same coefficient:
 then the map moves no atom against a constraint, and what the constraint force would add cancels.
+
+Labels of the response are products (B^T f - F)(U - E). Every B gives them the same mean, too, and the map of least
+noise for them minimises mean (U - E)^2 |B^T f|^2, since what F adds to it is the same for every B. The mean energy of
+the frames in place of E makes the map no less legal.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ _RIDGE = 1e-10
 class Noise:
     """Mean square of the mapped forces of one kind of molecule, kJ2/(mol2 nm2), summed over its beads.
 
+    Of a map for responses every force is multiplied by U less its mean, over its standard deviation.
     `optimal` is cross-validated: the coefficients come from one half of the frames, the mean square from the other.
     """
 
@@ -92,15 +97,22 @@ def optimal_force_map(
     bead_of: Int[np.ndarray, "atoms"],
     constraints: Int[np.ndarray, "m 2"] | None,
     species: Sequence[str],
+    *,
+    response: bool = False,
 ) -> ForceMap:
-    """The map of least noise for the frames of `atoms` (anything with topology, batches and a length)."""
+    """The map of least noise for the frames of `atoms` (anything with topology, batches and a length).
+
+    With `response` the noise is that of forces times energies: frames count by the square of U less its mean.
+    """
+    sizes = _energy_scatter(atoms) if response else np.ones(len(atoms))
     kinds = _kinds(atoms.topology, weights, bead_of, groups(len(bead_of), constraints), species)
     moments = [np.zeros((2, kind.groups, kind.groups)) for kind in kinds]
     samples, seen, half = np.zeros(2), 0, max(len(atoms) // 2, 1)
     for frames in atoms.batches(50):
         side = (seen + np.arange(len(frames)) >= half).astype(int)
+        size = sizes[seen : seen + len(frames), None, None]
         for part in set(side.tolist()):
-            forces = np.asarray(frames.forces[side == part], float)
+            forces = (size * np.asarray(frames.forces, float))[side == part]
             samples[part] += len(forces)
             for kind, moment in zip(kinds, moments, strict=True):
                 moment[part] += kind.second_moment(forces)
@@ -117,6 +129,24 @@ def optimal_force_map(
     matrix = csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=weights.shape)
     _check_legal(weights, matrix)
     return ForceMap(matrix, tuple(noise))
+
+
+def _energy_scatter(atoms) -> Float[np.ndarray, "frames"]:
+    """U less its mean at the temperature of the frame, over its standard deviation there."""
+    parts = [(frames.energy, frames.temperature) for frames in atoms.batches(500)]
+    energy = np.concatenate([np.asarray(energy, float) for energy, _ in parts])
+    kelvin = np.concatenate([np.zeros(len(e)) if t is None else np.asarray(t, float) for e, t in parts])
+    scatter = np.zeros(len(energy))
+    for t in np.unique(kelvin):
+        of = kelvin == t
+        spread = energy[of].std()
+        if not spread > 0:
+            raise MappingError(
+                f"forces='response': the energies of the frames at {t:g} K are all the same, or there is one frame "
+                "only; give more frames, or forces='optimal'"
+            )
+        scatter[of] = (energy[of] - energy[of].mean()) / spread
+    return scatter
 
 
 def least_noise(moment: Float[np.ndarray, "n n"], weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "n b"]:

@@ -102,8 +102,10 @@ class Mapping:
     ) -> Mapped:
         """Frames of beads, mapped while they are read.
 
-        forces       'sum' of the atoms of a bead; 'optimal': the linear map of least noise, found from the data; or
-                     'comoving': the sum, with the atoms of a bead turning with the beads bonded to it, if any are
+        forces       'sum' of the atoms of a bead; 'optimal': the linear map of least noise, found from the data;
+                     'response': the one of least noise for products of forces and energies, which say how forces
+                     change with temperature; or 'comoving': the sum, with the atoms of a bead turning with the beads
+                     bonded to it, if any are
         constraints  of the simulation, where `atoms` does not know them: see `read`
         variate      keep the virial inside of the beads beside the energies: a control variate, which takes noise from
                      them; for flexible molecules, since bonds of fixed length do not stretch with their bead
@@ -112,12 +114,14 @@ class Mapping:
             raise MappingError(
                 f"the mapping is for {self.atoms} atoms, and these are {len(atoms.topology)}: make it anew"
             )
-        if forces not in ("sum", "optimal", "comoving"):
-            raise MappingError(f"forces={forces!r}: give 'sum', 'optimal' or 'comoving'")
+        if forces not in ("sum", "optimal", "response", "comoving"):
+            raise MappingError(f"forces={forces!r}: give 'sum', 'optimal', 'response' or 'comoving'")
         first = next(iter(atoms.batches(1)))
         held = _constraints(atoms, constraints)
         if first.forces is None and forces != "sum":
             raise MissingLabel(f"forces={forces!r} needs forces on the atoms, and these frames have none")
+        if forces == "response" and first.energy is None:
+            raise MissingLabel("forces='response' needs energies of the atoms beside their forces; there are none")
         if variate:
             _check_variate(first, held)
         if first.forces is None:
@@ -125,8 +129,9 @@ class Mapping:
         if held is None:
             self._warn_of_unknown_constraints(atoms)
         species = self.topology.species
-        if forces == "optimal":
-            best = optimal_force_map(atoms, self.matrix, self.bead_of, held, species)
+        if forces in ("optimal", "response"):
+            of_product = forces == "response"
+            best = optimal_force_map(atoms, self.matrix, self.bead_of, held, species, response=of_product)
             return Mapped(self, atoms, best, variate=variate)
         summed = sum_force_map(self.matrix, self.bead_of, held, species)
         turning = Turning.of(self.topology) if forces == "comoving" else None
@@ -309,7 +314,7 @@ class Mapped:
                 positions=positions, forces=forces, virial=frames.virial if keeps_virial else None,
                 local_energy=self._of_beads(frames.local_energy),
                 variate=self.mapping.inner_virial(frames) if self.variate else None, variate_slope=None,
-                covariance=None, variance=None, third_cumulant=None,
+                displacement=None, covariance=None, variance=None, third_cumulant=None,
             )  # fmt: skip
 
     def _of_beads(self, energies: Float[np.ndarray, "frames atoms"] | None) -> Float[np.ndarray, "frames beads"] | None:

@@ -43,6 +43,7 @@ PLACES = {
     "local_energy": ("particles/beads/local_energy", "kJ mol-1"),
     "variate": ("observables/variate", "kJ mol-1"),
     "variate_slope": ("particles/beads/variate_slope", "kJ mol-1 nm-1"),
+    "displacement": ("particles/beads/displacement", "nm"),
     "covariance": ("particles/beads/covariance", "kJ+2 mol-2 nm-1"),
     "variance": ("observables/variance", "kJ+2 mol-2"),
     "third_cumulant": ("particles/beads/third_cumulant", "kJ+3 mol-3 nm-1"),

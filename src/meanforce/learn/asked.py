@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from meanforce.model import Model
-from meanforce.objectives.base import Objective, Quadratic
+from meanforce.objectives.base import Composite, Objective, Quadratic
 from meanforce.potentials.base import Potential
 from meanforce.topology import Topology
 
+_KINDS = ("bead types", "bonds", "angles", "dihedrals", "impropers")
 
-def quadratic(potential: Potential, objectives: Sequence[Objective]) -> list[Quadratic]:
+
+def quadratic(potential: Potential, objectives: Sequence[Objective | Composite]) -> list[Quadratic]:
     """The objectives, checked; what is no least-squares objective is refused before the data are read."""
     if not objectives:
         raise ValueError("fit needs at least one objective, such as mf.ForceMatching(data)")
     accepted: list[Quadratic] = []
-    for objective in objectives:
+    each = (o.parts if isinstance(o, Composite) else (o,) for o in objectives)
+    for objective in chain.from_iterable(each):
         if not isinstance(objective, Quadratic):
             raise ValueError(
                 f"fit: {type(objective).__name__} is no quadratic objective (see meanforce.objectives.base.Quadratic); "
@@ -28,15 +32,26 @@ def quadratic(potential: Potential, objectives: Sequence[Objective]) -> list[Qua
 
 
 def common_topology(objectives: Sequence[Quadratic]) -> Topology:
-    """The topology of the first data set; the others must have the same types of beads."""
+    """The topology of the first data set; the others have as many molecules as they like, of the same kinds.
+
+    Parameters stand in the order of the kinds of beads, bonds, angles and dihedrals: other kinds would be taken for
+    them without a word.
+    """
     first = objectives[0].data.topology
     for objective in objectives[1:]:
-        if objective.data.topology.types != first.types:
-            raise ValueError(
-                f"the data sets of {type(objectives[0]).__name__} and {type(objective).__name__} have different bead "
-                f"types ({', '.join(first.types)}; {', '.join(objective.data.topology.types)}): one model needs one set"
-            )
+        other = objective.data.topology
+        for name, (ours, theirs) in {k: (_kinds(first, k), _kinds(other, k)) for k in _KINDS}.items():
+            if ours != theirs:
+                raise ValueError(
+                    f"the data sets of {type(objectives[0]).__name__} and {type(objective).__name__} have different "
+                    f"{name} ({', '.join(ours) or 'none'}; {', '.join(theirs) or 'none'}): one model needs one set. "
+                    "Numbers of molecules may differ, their kinds may not; fit the others apart"
+                )
     return first
+
+
+def _kinds(topology: Topology, name: str) -> tuple[str, ...]:
+    return topology.types if name == "bead types" else tuple("-".join(kind) for kind in topology.kinds(name))
 
 
 def temperatures_of(objectives: Sequence[Quadratic]) -> list[float]:

@@ -19,6 +19,7 @@ from meanforce.frames import Frames
 from meanforce.graph import Graph, build
 from meanforce.learn.gauge import Gauge
 from meanforce.learn.linear import by_data
+from meanforce.learn.rows import along
 from meanforce.learn.training import Training
 from meanforce.learn.weights import frame_weights
 from meanforce.objectives.base import Quadratic
@@ -54,6 +55,7 @@ class Batch(NamedTuple):
     labels: tuple[Any, ...]  # parts, frames, labels of a frame: of each objective of the group
     weights: Any  # parts, frames, and members where each has its own; zero for frames that only fill up
     beside: tuple[Any, ...]  # parts, frames, unknowns: what multiplies those of each objective's gauge
+    displaced: Any  # parts, beads, 3, or None
 
 
 class Layout(NamedTuple):
@@ -295,10 +297,10 @@ def _batch(
         for gauge, scales in zip(group.gauges, group.scales, strict=True)
     )
     used = np.concatenate([weights, np.zeros((layout.frames - count, *weights.shape[1:]))])
-    sharding = NamedSharding(layout.mesh, PartitionSpec(AXIS))
-    return jax.device_put(
-        Batch(graph, labels, used.reshape(parts, share, *weights.shape[1:]), beside), sharding
-    ), longest
+    moved = along(filled)
+    displaced = None if moved is None else moved.astype(layout.dtype).reshape(parts, -1, 3)
+    batch = Batch(graph, labels, used.reshape(parts, share, *weights.shape[1:]), beside, displaced)
+    return jax.device_put(batch, NamedSharding(layout.mesh, PartitionSpec(AXIS))), longest
 
 
 def _spread(gauge: Gauge) -> float:

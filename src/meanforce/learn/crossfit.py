@@ -7,6 +7,7 @@ means, or by the model under training, lead elsewhere.
 
     covariance      (f - F) dU + gamma kT B.grad v,           dU = U + gamma v - E
     variance        (U - E)^2
+    displacement    w(R), by which energies go with forces: see `displacement`
     third cumulant  (f - F) dU^2 - 2 C dU - V (f - F),        dU = U - E;  C, V: covariance and variance
 
 With local energies dU is that of the beads near the one whose force it is: distant ones add noise and little else.
@@ -29,6 +30,7 @@ from meanforce.data import splits
 from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 from meanforce.graph import Graph
+from meanforce.learn import displacement
 from meanforce.learn.fit import fit
 from meanforce.learn.gauge import states_of
 from meanforce.learn.linear import Progress
@@ -61,7 +63,7 @@ def cross_fit(
     progress: Progress | None = None,
     **options,
 ) -> Dataset:
-    """The data with labels `covariance` and `variance`, and with `third` also `third_cumulant`.
+    """The data with labels `covariance`, `variance` and `displacement`, and with `third` also `third_cumulant`.
 
     `potential` learns the centres of each of `folds` parts of the data from the other parts, by forces and energies,
     as `fit` does with `options`: it depends on temperature (`mf.LinearThermal`) and should be as good as it can be at
@@ -132,6 +134,7 @@ class _Labels:
     forces: Float[np.ndarray, "frames beads 3"]  # F
     energy: Float[np.ndarray, "frames"]  # E
     share: Float[np.ndarray, "frames"]  # gamma
+    displacement: Float[np.ndarray, "frames beads 3"]  # w
     energies: Float[np.ndarray, "frames beads"] | None = None  # E of each bead, where energies are local
     covariance: Float[np.ndarray, "frames beads 3"] | None = None  # C, for third cumulants
     variance: Float[np.ndarray, "frames beads"] | None = None  # V
@@ -141,8 +144,8 @@ class _Labels:
         n, beads = len(data), len(data.topology)
         energies = None if local is None else np.zeros((n, beads))
         state = states_of(data)[0]
-        forces = np.zeros((n, beads, 3), np.float32)
-        return _Labels(data, local, state, frame_weights(data), forces, np.zeros(n), np.zeros(n), energies)
+        forces, moved = np.zeros((2, n, beads, 3), np.float32)
+        return _Labels(data, local, state, frame_weights(data), forces, np.zeros(n), np.zeros(n), moved, energies)
 
     def check(self, parts: Sequence[_Part]) -> None:
         """Every state that is left out must be among those learned from, or its energies have no zero."""
@@ -173,23 +176,35 @@ class _Labels:
             yield self._labelled(np.arange(first, min(first + size, len(self.data))))
 
     def centre(self, model: Potential, part: _Part) -> None:
-        """F and E from the model, E with the constants of its states, and the share of the variate."""
+        """F and E from the model, E with the constants of its states, the share of the variate, and w."""
         energy, variate = self.data.column("energy"), self.data.column("variate")
-        found = np.zeros(len(self.data))
+        kinds, kt = self.topology.species_index, KB * np.asarray(self.data.column("temperature"), float)
+        found, works = np.zeros(len(self.data)), []
         for said in _predictions(model, self.data):
             found[said.chosen] = said.energy
             out = np.isin(said.chosen, part.left_out)
             self.forces[said.chosen[out]] = said.forces[out]
+            self.displacement[said.chosen[out]] = said.covariance[out]
+            along = displacement.fields(said.covariance, said.forces, kt[said.chosen])
+            works.append(displacement.works(along, said.labels - said.forces, kinds))
         left = np.asarray(energy, float) - found
+        columns, misses = np.concatenate(works), np.zeros(len(left))
         for state in np.unique(self.state[part.left_out]):
             seen = part.taught[self.state[part.taught] == state]
             out = part.left_out[self.state[part.left_out] == state]
             weights = self.weights[seen]
             mean = np.average(left[seen], weights=weights)
             self.energy[out] = found[out] + mean
+            misses[seen] = left[seen] - mean
             if variate is not None:
                 v = np.asarray(variate[seen], float)
-                self.share[out] = -((left[seen] - mean) @ (weights * v)) / max(v @ (weights * v), 1e-300)
+                self.share[out] = -(misses[seen] @ (weights * v)) / max(v @ (weights * v), 1e-300)
+        out, seen = part.left_out, part.taught
+        if variate is not None:
+            columns = np.concatenate([columns, np.asarray(variate, float)[:, None]], axis=1)
+        each = displacement.shares(misses[seen], columns[seen], self.weights[seen])
+        along = displacement.fields(self.displacement[out], self.forces[out], kt[out])
+        self.displacement[out] = displacement.displacement(along, each[: works[0].shape[1]], kinds)
 
     def centre_locally(self, model: Potential, part: _Part) -> None:
         """The energy of each bead as a linear function of its surroundings, with constants of its kind and state."""
@@ -235,7 +250,8 @@ class _Labels:
             third = force * (around**2 - self.variance[rows])[..., None]
             third -= 2 * self.covariance[rows] * around[..., None]
         whole = np.asarray(frames.energy, float) - self.energy[rows]
-        return frames.with_(covariance=covariance, variance=whole**2, third_cumulant=third)
+        moved = self.displacement[rows]
+        return frames.with_(covariance=covariance, variance=whole**2, third_cumulant=third, displacement=moved)
 
     def _scatter(self, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n beads"]:
         """U - E around each bead: of the beads nearby, or of all."""
@@ -307,14 +323,16 @@ class _Predicted(NamedTuple):
     forces: Float[np.ndarray, "n beads 3"]
     energy: Float[np.ndarray, "n"]
     covariance: Float[np.ndarray, "n beads 3"]
+    labels: Float[np.ndarray, "n beads 3"]  # of the forces
 
 
 def _predictions(model: Potential, data: Dataset) -> Iterator[_Predicted]:
     size, first = frames_per_batch(data.topology, len(data), model), 0
-    for _, graph, count in graphs(data.batches(size), data.topology, model.cutoffs):
+    for frames, graph, count in graphs(data.batches(size), data.topology, model.cutoffs):
         forces, energy, covariance = (np.asarray(x) for x in _predicted(model, graph))
         of_beads = lambda rows, n=count: rows.reshape(-1, len(data.topology), 3)[:n]
-        yield _Predicted(np.arange(first, first + count), of_beads(forces), energy[:count], of_beads(covariance))
+        chosen, labels = np.arange(first, first + count), np.asarray(frames.forces, float)
+        yield _Predicted(chosen, of_beads(forces), energy[:count], of_beads(covariance), labels)
         first += count
 
 

@@ -11,7 +11,7 @@ from meanforce.learn.linear import Progress
 from meanforce.learn.result import Fit
 from meanforce.learn.training import Training
 from meanforce.model import Model
-from meanforce.objectives.base import Objective
+from meanforce.objectives.base import Composite, Objective
 from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential, holds
 from meanforce.potentials.committee import Committee
 from meanforce.potentials.sums import Sum
@@ -19,7 +19,7 @@ from meanforce.potentials.sums import Sum
 
 def fit(
     potential: Potential | Model,
-    objectives: Objective | Sequence[Objective],
+    objectives: Objective | Composite | Sequence[Objective | Composite],
     *,
     training: Training | None = None,
     regularisation: Regularisation | None = None,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from meanforce.data.dataset import Dataset
 from meanforce.frames import Frames
 from meanforce.graph import Graph
-from meanforce.learn.rows import asked, column_of
+from meanforce.learn.rows import Along, along, asked, column_of
 from meanforce.learn.weights import frame_weights
 from meanforce.objectives.base import Quadratic
 from meanforce.potentials.base import Potential
@@ -71,7 +71,8 @@ class Gauge:
         some, of = self.some(_FRAMES)
         left, changed = [], False
         for frames, graph, count in graphs(data.batches(_FRAMES, some), data.topology, potential.cutoffs):
-            found = np.asarray(_said(self.objective, potential, graph))[:count]
+            filled = frames[np.minimum(np.arange(graph.frames), count - 1)]
+            found = np.asarray(_said(self.objective, potential, graph, along(filled)))[:count]
             changed = changed or bool(np.any(found))
             left.append(self.labels(frames) - found)
         if not changed:
@@ -129,5 +130,5 @@ def states_of(data: Dataset) -> tuple[Int[np.ndarray, "frames"], Float[np.ndarra
 
 
 @eqx.filter_jit
-def _said(objective: Quadratic, potential: Potential, graph: Graph) -> Float[Array, "labels"]:
-    return objective.rows(column_of(potential, graph, *asked([objective])))[:, 0]
+def _said(objective: Quadratic, potential: Potential, graph: Graph, displaced: Along) -> Float[Array, "labels"]:
+    return objective.rows(column_of(potential, graph, *asked([objective]), displaced))[:, 0]

@@ -19,7 +19,7 @@ from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.learn.gauge import Gauge
 from meanforce.learn.normal import Normal
-from meanforce.learn.rows import asked, column_of, design_of
+from meanforce.learn.rows import Along, along, asked, column_of, design_of
 from meanforce.learn.weights import frame_weights
 from meanforce.numerics import precision  # noqa: F401  (double precision is on)
 from meanforce.objectives.base import Equations, Quadratic
@@ -99,7 +99,8 @@ def _accumulate(
         labels = _padded(tuple(gauge.labels(frames) for gauge in gauges), count, graph.frames)
         beside = _padded(tuple(gauge.columns(frames) for gauge in gauges), count, graph.frames)
         weighted = _fill(weights[chosen], graph.frames)
-        *new, energy = _equations(potential, wanted, derived, graph, labels, beside, weighted)
+        displaced = None if (moved := along(frames)) is None else _padded((moved,), count, graph.frames)[0]
+        *new, energy = _equations(potential, wanted, derived, graph, displaced, labels, beside, weighted)
         number = int(np.searchsorted(edges, done, side="right")) - 1
         if number != block:
             _enter(sums, inside, block)
@@ -172,12 +173,13 @@ def _equations(
     wanted: tuple[Callable[[Design], Array], ...],
     derived: tuple[int, tuple[str, ...]],
     graph: Graph,
+    displaced: Along,
     labels: tuple[Float[Array | np.ndarray, "_"], ...],
     beside: tuple[Float[Array | np.ndarray, "frames _"], ...],
     weights: Float[Array | np.ndarray, "frames"],
 ) -> tuple[Equations, ...]:
-    design = design_of(potential, graph, *derived)
-    fixed = None if potential.fixed is None else column_of(potential.fixed, graph, *derived)
+    design = design_of(potential, graph, *derived, displaced)
+    fixed = None if potential.fixed is None else column_of(potential.fixed, graph, *derived, displaced)
     found = []
     for read, values, unknowns in zip(wanted, labels, beside, strict=True):
         matrix = read(design)

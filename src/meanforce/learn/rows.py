@@ -7,26 +7,40 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
+from meanforce.frames import Frames
 from meanforce.graph import Graph
 from meanforce.objectives.base import Quadratic
 from meanforce.potentials.base import Design, LinearPotential, Potential
 from meanforce.thermodynamics import derivatives
 
+Along = Float[Array | np.ndarray, "beads 3"] | None
 
-def design_of(potential: LinearPotential, graph: Graph, order: int, parameters: Sequence[str]) -> Design:
+
+def design_of(
+    potential: LinearPotential, graph: Graph, order: int, parameters: Sequence[str], displacement: Along = None
+) -> Design:
     """The design of a linear potential with `order` derivatives in temperature and the first in each parameter."""
-    return _expanded(potential.design, graph, order, parameters)
+    return _expanded(potential.design, graph, order, parameters)._replace(displacement=displacement)
 
 
-def column_of(potential: Potential, graph: Graph, order: int, parameters: Sequence[str]) -> Design:
+def column_of(
+    potential: Potential, graph: Graph, order: int, parameters: Sequence[str], displacement: Along = None
+) -> Design:
     """A potential as a design of one column: the coefficient is one."""
 
     def make(graph: Graph) -> Design:
         known = derivatives(potential, graph)
         return Design(known.energy[:, None], known.forces[:, :, None], known.virial[:, None])
 
-    return _expanded(make, graph, order, parameters)
+    return _expanded(make, graph, order, parameters)._replace(displacement=displacement)
+
+
+def along(frames: Frames) -> Float[np.ndarray, "beads 3"] | None:
+    """The displacement of the beads of all frames, where the frames have one."""
+    return None if frames.displacement is None else np.asarray(frames.displacement, float).reshape(-1, 3)
 
 
 def asked(objectives: Sequence[Quadratic]) -> tuple[int, tuple[str, ...]]:

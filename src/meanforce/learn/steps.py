@@ -133,7 +133,7 @@ def _residuals(
 ) -> list[Array]:
     """The residuals of all labels of each frame, in double precision, for every objective."""
     now = unravel(learned)
-    design = column_of(eqx.combine(now.network, fixed, rest), batch.graph, *asked(group.objectives))
+    design = column_of(eqx.combine(now.network, fixed, rest), batch.graph, *asked(group.objectives), batch.displaced)
     found = []
     for number, objective, labels, beside in zip(
         group.numbers, group.objectives, batch.labels, batch.beside, strict=True
@@ -177,7 +177,7 @@ def _divided(function: Callable, training: Training, mesh: Mesh, out: PartitionS
     def local(learned, fixed, batch, *more):
         mapped = function
         if training.members > 1:
-            own = Batch(None, None, 1 if batch.weights.ndim == 3 else None, None)  # type: ignore[arg-type]
+            own = Batch(None, None, 1 if batch.weights.ndim == 3 else None, None, None)  # type: ignore[arg-type]
             mapped = jax.vmap(function, in_axes=(0, None, own, *(0 for _ in more)))
         each = jax.jit(lambda part: mapped(learned, fixed, part, *more))  # traced once, however often it is asked
         return jax.lax.psum(_summed(each, batch), AXIS) if out == _ALL else _mapped(each, batch)

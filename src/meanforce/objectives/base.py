@@ -49,6 +49,14 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class Composite(Protocol):
+    """What is wanted by several objectives together: a fit takes them one by one."""
+
+    @property
+    def parts(self) -> tuple[Objective, ...]: ...
+
+
+@runtime_checkable
 class Quadratic(Objective, Protocol):
     """Least squares in the coefficients of a linear potential: opens the closed form.
 

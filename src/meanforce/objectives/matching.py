@@ -76,7 +76,8 @@ class EnergyMatching(Matching):
     """Makes d Phi/d beta = A - T dA/dT the mean potential energy of the atoms at fixed beads.
 
     Energies count up to a constant at each temperature, which is fitted beside the coefficients: that is the gauge of
-    Phi, and no zero of energy has to be agreed on. `data` holds the potential energy of all atoms, kinetic energy left
+    Phi, and no zero of energy has to be agreed on. Data of other numbers of molecules are an objective of their own,
+    with constants of its own. `data` holds the potential energy of all atoms, kinetic energy left
     out. A control variate in the data (`variate`) takes noise from the energies, as much of it as serves best.
     """
 

@@ -77,12 +77,22 @@ class Design(NamedTuple):
     temperature: Float[Array, "frames"] | None = None  # K
     slope: Any = None  # a Design, per K
     by_parameter: Mapping[str, Float[Array, "frames k"]] | None = None  # dA/d lambda
+    displacement: Float[Array | np.ndarray, "beads 3"] | None = None  # nm
 
     @property
     def mean_energy(self) -> Float[Array, "frames k"]:
         """A - T dA/dT."""
         kelvin, slope = self._slope()
         return self.energy - kelvin[:, None] * slope.energy
+
+    @property
+    def displaced_energy(self) -> Float[Array, "frames k"]:
+        """The mean energy less the work of the forces along the displacement of the frame."""
+        if self.displacement is None:
+            raise ValueError("this design was made without a displacement")
+        frames, columns = self.energy.shape
+        work = jnp.einsum("bi,bik->bk", self.displacement, self.forces)
+        return self.mean_energy - work.reshape(frames, -1, columns).sum(axis=1)
 
     @property
     def covariance(self) -> Float[Array, "beads 3 k"]:

@@ -15,6 +15,7 @@ import numpy as np
 from meanforce.potentials import priors, splines, sums
 from meanforce.potentials.base import Potential
 from meanforce.potentials.committee import Committee
+from meanforce.potentials.concave import ConcaveThermal
 from meanforce.potentials.curves import Curve
 from meanforce.potentials.dimenet import DimeNet, Embedding, Interaction, Readout
 from meanforce.potentials.equivariant import Equivariant, FeatureUpdate, MomentLayer
@@ -54,6 +55,7 @@ REGISTRY: dict[str, type[Potential]] = {
     "KernelPotential": KernelPotential,
     "Thermal": Thermal,
     "LinearThermal": LinearThermal,
+    "ConcaveThermal": ConcaveThermal,
     "LinearCoupled": LinearCoupled,
 }
 
