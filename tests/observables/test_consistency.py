@@ -98,6 +98,29 @@ def test_a_wrong_entropy_breaks_what_speaks_of_it(rule):
     assert abs(check.value - 2 / 3) < 3 * check.error
 
 
+@pytest.mark.parametrize("response", [1.0, 1.5])
+def test_the_divergence_of_the_field_counts_in_the_balance_of_responses(response):
+    """Two beads by quadrature: the field between them has another divergence in every frame, and nothing is noisy.
+
+    A = A(r; T0) - (T - T0) a S(r) with S linear in r and a = 1 for the atoms: their energies find 1/a of the response.
+    """
+    density = lambda r: np.exp(-60 * (r - 0.4) ** 2)  # of r: 4 pi r^2 exp(-A/kT)
+    fine = np.linspace(1e-3, 1.2, 200_001)
+    share = np.cumsum(density(fine)) / density(fine).sum()
+    r = np.interp((np.arange(20_000) + 0.5) / 20_000, share, fine)
+    force = -KT * (120 * (r - 0.4) + 2 / r)
+    free_energy, entropy = KT * (60 * (r - 0.4) ** 2 + 2 * np.log(r)), -KB * r / 0.1
+    pair = lambda size: np.stack([-size, size], 1)[..., None] * np.array([1.0, 0.0, 0.0])
+    frames = Frames(pair(r / 2), energy=free_energy + 300.0 * entropy)
+    covariance = pair(np.full(len(r), KB * 300.0**2 * response * -KB / 0.1))
+    energy = free_energy + 300.0 * response * entropy
+    seen = Seen(frames, np.arange(len(r)), 300.0, pair(force), free_energy, energy,
+                covariance, 0 * r)  # fmt: skip
+    assert np.ptp(seen.along_field(seen.force).divergence) > 1.0
+    assert consistency.force_balance(seen).value == pytest.approx(300.0, rel=1e-3)
+    assert consistency.response_balance(seen).value == pytest.approx(1 / response, rel=1e-3)
+
+
 def test_a_force_too_large_is_seen_as_a_temperature_too_high():
     check = consistency.force_balance(bead(force=1.2))
     assert check.value == pytest.approx(360.0, rel=0.03)
