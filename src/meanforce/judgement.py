@@ -76,7 +76,7 @@ def report(evidence: Evidence) -> Report:
         *_over_temperatures(evidence),
         *_pressures(evidence),
         _data(evidence),
-        training(evidence.training, evidence.curve),
+        training(_told(evidence.training), evidence.curve),
         recipe_section(evidence.text),
         _provenance(evidence),
     )
@@ -226,6 +226,12 @@ def _data(evidence: Evidence) -> Section:
     share = lambda case: float(np.mean(guard(evidence.taught, case.model).beyond(case.ensemble.frames) > 1))
     beyond = {f"frames of {case.name} beyond the training data": f"{share(case):.2%}" for case in evidence.cases}
     return facts("Data", beyond, verbatim=str(inspect(evidence.taught)))
+
+
+def _told(training: str) -> str:
+    """How each model was learned, a paragraph each."""
+    found = json.loads(training) if training else {}
+    return "\n\n".join(f"{name}: {said['outcome']}\n{said['history']}" for name, said in found.items())
 
 
 def _provenance(evidence: Evidence) -> Section:

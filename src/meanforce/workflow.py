@@ -109,13 +109,19 @@ def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
             found = _fitted(recipe, folder, potential, wanted, progress)
         found.model.with_(mapping=taught.provenance.get("mapping")).save(path)
         scores[path.stem] = {"outcome": str(found.outcome), "history": str(found.history)}
-        bars.note(f"{path.stem}: {found.outcome}")
+        bars.note(f"{path.stem}: {found.outcome}{_left_open(found)}")
         if isinstance(found.history, TrainingHistory):
             found.history.to_csv(folder.curve)
         else:
             known = found.history.identifiability
             scores[path.stem]["determined"] = [known.rank + known.gauge, known.size]
     write_whole(folder.training, json.dumps(scores, indent=2))
+
+
+def _left_open(found: Fit) -> str:
+    """Where no frame has been, in a sentence."""
+    unseen = "" if isinstance(found.history, TrainingHistory) else found.history.identifiability.unseen
+    return f" No frame has: {unseen}. The report says so under Training." if unseen else ""
 
 
 def _objectives(recipe: Recipe, data: Dataset) -> list[Objective]:
