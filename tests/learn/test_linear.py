@@ -180,7 +180,7 @@ def test_outcomes_and_histories_read_as_sentences():
     found = fit(PairSpline(TOPOLOGY.types, cutoff=0.9, start=0.0, spacing=0.02), ForceMatching(data))
     assert found.outcome is Outcome.EXTRAPOLATED
     assert found.outcome.ok
-    assert "no frame has" in str(found.outcome) and "identifiability" not in str(found.outcome)
+    assert "of no frame" in str(found.outcome) and "identifiability" not in str(found.outcome)
     text = str(found.history)
     assert "held-out error" in text
     missing = found.history.identifiability.unsampled

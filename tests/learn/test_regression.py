@@ -244,8 +244,10 @@ def test_a_strength_stops_rising_before_its_rounding_drowns_the_other_terms():
 
 
 def test_what_no_frame_has_is_said_in_ranges():
-    missing = ("pair W-W 0.18 nm", "pair W-W 0.2 nm", "pair W-W 0.22 nm", "pair W-W 0.8 nm", "entropy: angle A-B-A 3.1 rad",
-               "three-body W: W 0.250, W 0.270 nm, P0", "three-body W: W 0.250, W 0.270 nm, P1", "kernel W, function 3")  # fmt: skip
+    missing = (
+        "pair W-W 0.18 nm", "pair W-W 0.2 nm", "pair W-W 0.22 nm", "pair W-W 0.8 nm", "entropy: angle A-B-A 3.1 rad",
+        "three-body W: W 0.250, W 0.270 nm, P0", "three-body W: W 0.250, W 0.270 nm, P1", "kernel W, function 3",
+    )  # fmt: skip
     assert Identifiability(9, 1, 0, missing, ()).unseen == (
         "pair W-W 0.18 to 0.22 and 0.8 nm, entropy: angle A-B-A 3.1 rad, "
         "three-body W (2 functions, as three-body W: W 0.250, W 0.270 nm, P0), kernel W, function 3"

@@ -18,7 +18,7 @@ class Outcome(enum.Enum):
 
     SOLVED = "Solved: the data determine every coefficient."
     EXTRAPOLATED = (
-        "Solved, but the data leave parts of the free energy open: distances, angles or surroundings that no frame has. "
+        "Solved, but the data leave parts of the free energy open: distances, angles or surroundings of no frame. "
         "There it follows its prior: smooth, and rising towards short distances. The history of the fit lists them."
     )
     UNSETTLED = (
