@@ -15,6 +15,7 @@ from meanforce.model import Model
 from meanforce.observables import consistency, thermodynamic
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.consistency import Check, Seen
+from meanforce.observables.entropy import entropy_rises
 from meanforce.observables.gauge import Gauge
 from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.report.sections import Section
@@ -91,11 +92,31 @@ def _energetics(model: Model, states: Sequence[AtTemperature], seen: dict[float,
     if not known:
         return ()
     gauge = Gauge.of(known)
-    return tuple(_energetic(model, gauge, state) for state in states)
+    return _with_entropies([_energetic(model, gauge, state) for state in states], gauge, _molecules(model))
+
+
+def _with_entropies(found: list[Energetics], gauge: Gauge, molecules: int) -> tuple[Energetics, ...]:
+    """How the entropy rises over the temperatures at which the atoms' energy is known, at constant volume."""
+    both = [e for e in found if e.atoms_energy is not None and e.heat is not None]
+    if len(both) < 2:
+        return tuple(found)
+    kelvins = np.array([e.kelvin for e in both])
+    shared = gauge.covariance(kelvins) / molecules**2
+    own = [e.energy._replace(error=float(np.sqrt(max(e.energy.error**2 - s, 0.0))))
+           for e, s in zip(both, np.diag(shared), strict=True)]  # fmt: skip
+    atoms = [e.atoms_energy for e in both if e.atoms_energy is not None]
+    ours, theirs = entropy_rises(kelvins, own, shared), entropy_rises(kelvins, atoms)
+    rises = dict(zip(kelvins, zip(ours, theirs, strict=True), strict=True))
+    said = lambda e: dict(zip(("entropy", "atoms_entropy"), rises.get(e.kelvin, (None, None)), strict=True))
+    return tuple(e._replace(**said(e)) for e in found)
+
+
+def _molecules(model: Model) -> int:
+    return int(model.topology.molecules.max()) + 1
 
 
 def _energetic(model: Model, gauge: Gauge, state: AtTemperature) -> Energetics:
-    molecules = int(model.topology.molecules.max()) + 1
+    molecules = _molecules(model)
     own = thermodynamic.energy(state.ensemble, model)
     beside, slope = gauge.energy(state.kelvin), gauge.heat_capacity(state.kelvin)
     ours = _plus(own, beside, 1 / molecules)

@@ -20,6 +20,12 @@ def energetics(shift=0.0, error=0.01, learned=(300.0, 500.0)):
     return tuple(Energetics(k, u(k, shift), u(k, 0), c(shift), c(0), k in learned) for k in KELVINS)
 
 
+def with_entropies(found, shift):
+    """Rises of the entropy of 20 J/(mol K) for each step, those of the model further apart by a part."""
+    s = lambda n, more: Scalar("entropy", 20.0 * n * (1 + more), 0.1 * n, "J/(mol K)")
+    return [e._replace(entropy=s(n, shift), atoms_entropy=s(n, 0.0)) for n, e in enumerate(found)]
+
+
 def report(checks=(), energies=(), distributions=(), determined=None) -> section.Report:
     return Report("model", (300.0, 500.0), tuple(distributions), tuple(energies), tuple(checks), determined)
 
@@ -59,6 +65,17 @@ def test_energies_are_judged_at_all_temperatures(shift, outcome):
     found = verdicts(report(energies=energetics(shift)))
     assert found["mean energy of the atoms over temperatures"].outcome == outcome
     assert found["configurational heat capacity over temperatures"].outcome == outcome
+
+
+@pytest.mark.parametrize(("shift", "outcome"), [(0.0, "not resolved"), (0.1, "differs"), (0.001, "not resolved")])
+def test_rises_of_the_entropy_are_judged_but_for_the_first_which_is_none(shift, outcome):
+    made = section.thermodynamics(report(energies=with_entropies(energetics(), shift)))
+    found = {v.observable: v for v in made.verdicts}["rise of the entropy with temperature"]
+    assert found.outcome == outcome and "300 K" not in found.finding
+    drawn = made.figures[-1]
+    assert drawn.title == "Rise of the entropy per molecule" and "S − S(300 K) per molecule / (J/(mol K))" in drawn.svg
+    assert made.tables[-1].header[-2:] == ("ΔS, model / J/(mol K)", "ΔS, atoms")
+    assert made.tables[-1].rows[0][-1].startswith("0") and made.tables[-1].rows[1][-1] == "20.00 ± 0.10"
 
 
 def test_where_there_are_no_atoms_the_model_is_shown_and_not_judged():

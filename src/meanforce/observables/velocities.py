@@ -93,7 +93,10 @@ def vacf(
     pieces: int = PIECES,
     remove_drift: bool = False,
 ) -> Curve:
-    """Velocity autocorrelation in nm^2/ps^2 against time in ps; frames so far apart that it is lost between them are refused."""
+    """Velocity autocorrelation in nm^2/ps^2 against time in ps, from ordered frames.
+
+    Frames so far apart that velocities are lost between them are refused, with how often to write them.
+    """
     samples = samples_of(source)
     curve = measure(VelocityAutocorrelation(species, pieces, longest, remove_drift), samples)
     inverse_mass = (1 / samples.topology.masses[chosen_beads(samples.topology, species)]).mean()

@@ -60,6 +60,8 @@ class Energetics(NamedTuple):
     heat: Scalar | None
     atoms_heat: Scalar | None
     learned: bool
+    entropy: Scalar | None = None  # above that at the lowest temperature
+    atoms_entropy: Scalar | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,10 @@ def _energy_figures(found: Report) -> list[Figure]:
     if len(heats) > 1:
         what = "Scatter of the beads' energy in the simulation, and that of the atoms at fixed beads. "
         drawn.append(_over_t(found, ("configurational heat capacity", "C_V"), what, heats))
+    rises = [(e.kelvin, e.entropy, e.atoms_entropy) for e in found.energetics if e.entropy is not None]
+    if len(rises) > 1:
+        what = f"Integral of dU/T from {rises[0][0]:g} K on, for atoms and model from the energies above. "
+        drawn.append(_over_t(found, ("rise of the entropy", f"S − S({rises[0][0]:g} K)"), what, rises))
     return drawn
 
 
@@ -190,9 +196,11 @@ def _energy_verdicts(found: Report) -> list[Verdict]:
     for rule, which, theirs in (
         (verdicts.ENERGY_OVER_T, "energy", "atoms_energy"),
         (verdicts.HEAT_CAPACITY, "heat", "atoms_heat"),
+        (verdicts.ENTROPY, "entropy", "atoms_entropy"),
     ):
         pairs = [(e.kelvin, getattr(e, which), getattr(e, theirs)) for e in found.energetics]
         known = [(kelvin, ours, atoms) for kelvin, ours, atoms in pairs if ours is not None and atoms is not None]
+        known = known[which == "entropy" :]  # the first is zero by definition
         if known:
             single = [(k, verdicts.compare_scalars(rule, ours, atoms, found.name)) for k, ours, atoms in known]
             judged.append(_worst(rule.observable, single))
@@ -203,14 +211,16 @@ def _energy_table(found: Report) -> Table:
     said = lambda s: "–" if s is None else with_error(s.value, s.error)
     rows = tuple(
         (f"{e.kelvin:g}", "yes" if e.learned else "no", said(e.energy), said(e.atoms_energy), said(e.heat),
-         said(e.atoms_heat))
+         said(e.atoms_heat), said(e.entropy), said(e.atoms_entropy))
         for e in found.energetics
     )  # fmt: skip
-    header = ("T / K", "Learned from", "U, model / kJ/mol", "U, atoms", "C_V, model / J/(mol K)", "C_V, atoms")
+    header = ("T / K", "Learned from", "U, model / kJ/mol", "U, atoms", "C_V, model / J/(mol K)", "C_V, atoms",
+              "ΔS, model / J/(mol K)", "ΔS, atoms")  # fmt: skip
     title = (
-        "Potential energy and configurational heat capacity per molecule, with the model's gauge. One standard error."
+        "Potential energy, configurational heat capacity and rise of the entropy, ΔS, per molecule, with the model's "
+        "gauge. One standard error."
     )
-    return Table(title, header, rows, (True, False, True, True, True, True))
+    return Table(title, header, rows, (True, False, *(True for _ in header[2:])))
 
 
 def _kind(check: Check) -> str:
