@@ -38,7 +38,7 @@ from meanforce.report.sections import Report, Section
 from meanforce.report.structure import Comparison, Kind, structure
 from meanforce.report.surfaces import surfaces
 from meanforce.report.training import training
-from meanforce.transferability import AtTemperature
+from meanforce.transferability import AtTemperature, Changes
 
 
 class Case(NamedTuple):
@@ -62,6 +62,7 @@ class Evidence(NamedTuple):
     training: str
     curve: Path | None = None  # of a training by gradient
     states: Sequence[AtTemperature] = ()  # the judged model at each temperature, where it is about several
+    changes: Changes = Changes()  # its simulations over temperatures
 
 
 def report(evidence: Evidence) -> Report:
@@ -202,7 +203,7 @@ def _over_temperatures(evidence: Evidence) -> list[Section]:
     first = evidence.cases[0]
     counted = json.loads(evidence.training).get(first.name, {}).get("determined") if evidence.training else None
     determined = None if counted is None else (int(counted[0]), int(counted[1]))
-    return [transferability.section(first.model, first.name, evidence.states, shown, determined)]
+    return [transferability.section(first.model, first.name, evidence.states, shown, determined, evidence.changes)]
 
 
 def _pressures(evidence: Evidence) -> list[Section]:

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from meanforce.data.dataset import Dataset
+from meanforce.dynamics.replicas import Replicas
 from meanforce.ensemble import Ensemble
+from meanforce.heating import heating
 from meanforce.model import Model
 from meanforce.observables import consistency, thermodynamic
 from meanforce.observables.base import Curve, Scalar
@@ -20,7 +22,7 @@ from meanforce.observables.gauge import Gauge
 from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.report.sections import Section
 from meanforce.report.structure import Kind
-from meanforce.report.thermodynamics import Distribution, Energetics, Report, thermodynamics
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Heating, Report, thermodynamics
 
 Measure = tuple[Kind, Callable[[Ensemble | Dataset], Curve]]
 
@@ -38,11 +40,23 @@ class AtTemperature(NamedTuple):
     ensemble: Ensemble
 
 
+class Changes(NamedTuple):
+    """What was simulated while the temperature changed."""
+
+    ramp: Ensemble | None = None
+    ends: tuple[float, float] | None = None  # of the ramp, K
+    exchange: Replicas | None = None
+
+
+_NONE = Changes()
+
+
 def section(
     model: Model, name: str, states: Sequence[AtTemperature], measures: Sequence[Measure],
-    determined: tuple[int, int] | None,
+    determined: tuple[int, int] | None, changes: Changes = _NONE,
 ) -> Section:  # fmt: skip
     """The section of the report; `determined` counts coefficients that the labels determine, of all there are."""
+    ladder = changes.exchange
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)  # the section is about just that
         seen = _seen(model, states) if model.potential.depends_on_temperature else {}
@@ -53,8 +67,23 @@ def section(
             energetics=_energetics(model, states, seen),
             checks=tuple(_checks(model, states, seen)),
             determined=determined,
+            heating=_heating(model, states, changes),
+            exchanged=() if ladder is None else _exchanged(ladder),
+            round_trips=0 if ladder is None else int(ladder.round_trips.sum()),
         )
     return thermodynamics(found)
+
+
+def _heating(model: Model, states: Sequence[AtTemperature], changes: Changes) -> Heating | None:
+    if changes.ramp is None or changes.ends is None:
+        return None
+    return heating(model, changes.ramp, changes.ends, [(s.kelvin, s.ensemble) for s in states])
+
+
+def _exchanged(ladder: Replicas) -> tuple[Exchanged, ...]:
+    kelvins = [one.state.temperature for one in ladder.ensembles]
+    told = zip(pairwise(kelvins), ladder.tried, ladder.acceptance, strict=True)
+    return tuple(Exchanged(low, high, int(tried), float(accepted)) for (low, high), tried, accepted in told)
 
 
 def _distributions(states: Sequence[AtTemperature], measures: Sequence[Measure]) -> Iterator[Distribution]:

@@ -13,7 +13,10 @@ from meanforce.model import Model
 from meanforce.observables import consistency
 from meanforce.observables.consistency import Seen
 from meanforce.potentials.base import Potential
+from meanforce.reference import exact_run
 from meanforce.reference.analytic import ModulatedBath
+from meanforce.reference.atoms import open_reference
+from meanforce.reference.exact_run import ExactRun
 from meanforce.reference.liquids import DiatomicLiquid
 from meanforce.topology import Topology
 from meanforce.units import KB
@@ -203,3 +206,20 @@ def test_samples_of_several_temperatures_are_refused(liquid):
     both = Dataset.from_frames(LIQUID.topology, Frames.concatenate([d[:5] for d in drawn.values()]))
     with pytest.raises(ValueError, match="one temperature"):
         Seen.of(model, both)
+
+
+def test_the_mean_force_does_not_depend_on_the_legal_map(tmp_path):
+    """Flexible dimers: sums of forces, the map of least noise, and half the sum, which is not legal."""
+    exact_run.run(ExactRun(molecules=64, frames=200, temperatures=(300.0,)), tmp_path / "atoms.h5")
+    atoms = open_reference(tmp_path / "atoms.h5")
+    mapping = mf.Mapping.by_residue(atoms, {"DIA": {"M": "all"}})
+    summed, _ = of_map = [Dataset.create(tmp_path / f"{kind}.h5", mapping(atoms, forces=kind))
+                          for kind in ("sum", "optimal")]  # fmt: skip
+    frames = summed[:]
+    assert np.std(of_map[1][:].forces - frames.forces) > 1e-3 * np.std(frames.forces), "the maps differ"
+    check = consistency.map_invariance(*of_map)
+    assert away(check) < 3 and check.error < 0.05
+    half = Dataset.from_frames(summed.topology, frames.with_(forces=0.5 * frames.forces))
+    assert consistency.map_invariance(summed, half).value == pytest.approx(0.5, rel=1e-6)
+    with pytest.raises(ValueError, match="map the same atoms twice"):
+        consistency.map_invariance(summed, half.at(slice(50)))

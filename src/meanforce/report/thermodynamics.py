@@ -33,6 +33,8 @@ _MEANING = {
     "energies against the entropy of the beads": "energies of the atoms less the model's do not depend on its entropy",
     "scatter of forces with energies against the model's": "(f - F)(U - E) over Cov(f, U) along the same field",
     "labels of the atoms against configurations": "the same relation for the labels alone: a check of the data",
+    "forces of another legal map": "E[g.f'] = E[g.f] for labels f and f' by two legal maps from atoms to beads: the "
+    "mean force depends on neither",
     "energies against their scatter": "total variance: the rise of the energies to the next temperature over the heat "
     "capacity that their scatter at fixed beads gives",
     "frames with negative heat capacity": "A is concave in T: c_v is positive in every frame",
@@ -64,6 +66,24 @@ class Energetics(NamedTuple):
     atoms_entropy: Scalar | None = None
 
 
+class Heating(NamedTuple):
+    """Energy per molecule of the beads over a ramp, and at rest at single temperatures; without the model's gauge."""
+
+    ramp: tuple[float, float]  # K
+    along: Curve
+    rest: Curve
+    compared: tuple[tuple[float, Scalar, Scalar], ...]  # K, of the ramp as it passes there, at rest
+
+
+class Exchanged(NamedTuple):
+    """Two neighbours on the ladder of a replica exchange (K), and how often they changed places."""
+
+    low: float
+    high: float
+    tried: int
+    accepted: float  # mean probability
+
+
 @dataclass(frozen=True)
 class Report:
     """What the section is made of."""
@@ -74,6 +94,9 @@ class Report:
     energetics: tuple[Energetics, ...]
     checks: tuple[Check, ...]
     determined: tuple[int, int] | None = None  # coefficients that labels determine, or that shift A, of all
+    heating: Heating | None = None
+    exchanged: tuple[Exchanged, ...] = ()
+    round_trips: int = 0  # of all replicas, between the ends of the ladder
 
 
 def thermodynamics(found: Report) -> Section:
@@ -90,6 +113,11 @@ def thermodynamics(found: Report) -> Section:
     judged += _energy_verdicts(found)
     if found.energetics:
         tables.append(_energy_table(found))
+    if found.heating is not None:
+        figures.append(_heating_figure(found, found.heating))
+        judged += _heating_verdicts(found, found.heating)
+    if found.exchanged:
+        tables.append(_exchange_table(found))
     kinds = [(name, list(group)) for name, group in groupby(sorted(found.checks, key=_place), key=_kind)]
     judged += [_check_verdict(found, name, checks) for name, checks in kinds]
     if found.determined is not None:
@@ -223,6 +251,30 @@ def _energy_table(found: Report) -> Table:
     return Table(title, header, rows, (True, False, *(True for _ in header[2:])))
 
 
+def _heating_figure(found: Report, heating: Heating) -> Figure:
+    first, last = heating.ramp
+    verb = "heated" if last > first else "cooled"
+    series = [Series(heating.rest, "at one temperature each", "reference"),
+              Series(heating.along, f"{verb} from {first:g} to {last:g} K", "model")]  # fmt: skip
+    caption = "Energy of the beads as the model has it. Beads that fall behind the ramp lie off the points at rest. "
+    return trace(series, "Energy per molecule over the ramp", caption + _marks(found), learned=found.learned)
+
+
+def _heating_verdicts(found: Report, heating: Heating) -> list[Verdict]:
+    rule = verdicts.RAMP
+    single = [(k, verdicts.compare_scalars(rule, ours, rest, found.name)) for k, ours, rest in heating.compared]
+    return [_worst(rule.observable, single)] if single else []
+
+
+def _exchange_table(found: Report) -> Table:
+    rows = tuple((f"{e.low:g} – {e.high:g}", str(e.tried), number(e.accepted, 2)) for e in found.exchanged)
+    title = (
+        f"Exchanges of replicas between neighbouring temperatures, and {found.round_trips} round trips between the "
+        "coldest and the hottest. A fifth accepted or more is good."
+    )
+    return Table(title, ("T / K", "Tried", "Accepted"), rows, (False, True, True))
+
+
 def _kind(check: Check) -> str:
     """The relation, without the temperatures in its name."""
     return "A/kT against the integral of E" if check.name.startswith("A/kT") else check.name
@@ -243,7 +295,7 @@ def _single(check: Check) -> Verdict:
 
 def _check_verdict(found: Report, name: str, checks: Sequence[Check]) -> Verdict:
     worst = _worst(name, [(c.kelvin, _single(c)) for c in checks])
-    data = name.startswith("labels")
+    data = name in ("labels of the atoms against configurations", "forces of another legal map")
     return Verdict(worst.observable, worst.outcome, worst.finding, worst.rule, "" if data else found.name)
 
 
