@@ -8,7 +8,7 @@ from meanforce.observables.base import Scalar
 from meanforce.observables.consistency import Check
 from meanforce.report import thermodynamics as section
 from meanforce.report.structure import Comparison, error_of, reach_of
-from meanforce.report.thermodynamics import Distribution, Energetics, Report
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Motion, Report
 
 FORCES = "forces against configurations"
 KELVINS = (300.0, 400.0, 500.0)
@@ -114,6 +114,25 @@ def test_structure_is_judged_at_each_temperature():
     every, errors = made.figures
     assert every.wide and all(f"{k:g} K" in every.svg for k in KELVINS)
     assert "what would matter" in errors.svg and "beyond noise / 10⁻⁴" in errors.svg
+
+
+@pytest.mark.parametrize(("factor", "outcome"), [(1.0, "agrees"), (1.5, "differs")])
+def test_diffusion_is_judged_where_friction_was_not_matched(factor, outcome):
+    d = lambda value: Scalar("diffusion coefficient", value, 0.01 * value, "1e-9 m²/s")
+    motion = [Motion(k, d(factor * k / 100 if k > 300 else 3.0), d(k / 100), k == 300.0) for k in KELVINS]
+    made = section.thermodynamics(Report("model", (300.0,), (), (), (), motion=tuple(motion)))
+    (verdict,), (figure,) = made.verdicts, made.figures
+    assert (verdict.observable, verdict.outcome) == ("diffusion coefficient, predicted", outcome)
+    assert "all 2 temperatures" in verdict.finding or "2 of 2" in verdict.finding
+    assert figure.title == "Diffusion over temperature" and "D / (1e-9 m²/s)" in figure.svg
+    only = section.thermodynamics(Report("model", (300.0,), (), (), (), motion=(motion[0],)))
+    assert not only.verdicts and not only.figures
+
+
+def test_exchanges_stand_in_a_table():
+    told = (Exchanged(300.0, 330.0, 120, 0.31), Exchanged(330.0, 360.0, 119, 0.28))
+    (table,) = section.thermodynamics(Report("m", (), (), (), (), exchanged=told, round_trips=7)).tables
+    assert table.rows[0] == ("300 – 330", "120", "0.31") and "7 round trips" in table.title
 
 
 def test_labels_that_leave_coefficients_open_are_not_called_wrong():

@@ -171,8 +171,8 @@ def map_invariance(data: Dataset, other: Dataset) -> Check:
     for number, run in enumerate(data.runs()):
         chain[run] = number
     seen = Seen(here, chain, data.temperatures[0], np.asarray(here.forces, float), none, none, here.forces, none)
-    works = [seen.along_field(np.asarray(frames.forces, float)).work for frames in (there, here)]
-    return _ratio(seen, *works, "forces of another legal map")
+    found, said = (seen.along_field(np.asarray(frames.forces, float)).work for frames in (there, here))
+    return _ratio(seen, found, said, "forces of another legal map")
 
 
 def concavity(seen: Seen) -> Check:

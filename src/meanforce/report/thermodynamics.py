@@ -75,6 +75,15 @@ class Heating(NamedTuple):
     compared: tuple[tuple[float, Scalar, Scalar], ...]  # K, of the ramp as it passes there, at rest
 
 
+class Motion(NamedTuple):
+    """Diffusion coefficients at one temperature (K), with a friction that was matched to the atoms at one of them."""
+
+    kelvin: float
+    model: Scalar
+    atoms: Scalar
+    matched: bool  # here
+
+
 class Exchanged(NamedTuple):
     """Two neighbours on the ladder of a replica exchange (K), and how often they changed places."""
 
@@ -94,6 +103,7 @@ class Report:
     energetics: tuple[Energetics, ...]
     checks: tuple[Check, ...]
     determined: tuple[int, int] | None = None  # coefficients that labels determine, or that shift A, of all
+    motion: tuple[Motion, ...] = ()
     heating: Heating | None = None
     exchanged: tuple[Exchanged, ...] = ()
     round_trips: int = 0  # of all replicas, between the ends of the ladder
@@ -113,6 +123,9 @@ def thermodynamics(found: Report) -> Section:
     judged += _energy_verdicts(found)
     if found.energetics:
         tables.append(_energy_table(found))
+    if found.motion:
+        figures += _motion_figures(found)
+        judged += _motion_verdicts(found)
     if found.heating is not None:
         figures.append(_heating_figure(found, found.heating))
         judged += _heating_verdicts(found, found.heating)
@@ -249,6 +262,32 @@ def _energy_table(found: Report) -> Table:
         "gauge. One standard error."
     )
     return Table(title, header, rows, (True, False, *(True for _ in header[2:])))
+
+
+def _motion_figures(found: Report) -> list[Figure]:
+    """Diffusion over temperature, where there is more than one."""
+    if len(found.motion) < 2:
+        return []
+    kelvin, matched = np.array([m.kelvin for m in found.motion]), [m.kelvin for m in found.motion if m.matched]
+    series = []
+    for label, role, values in (("atoms", "reference", [m.atoms for m in found.motion]),
+                                (found.name, "model", [m.model for m in found.motion])):  # fmt: skip
+        value, error = (np.array([getattr(v, part) for v in values]) for part in ("value", "error"))
+        curve = Curve("diffusion", kelvin, value, error, "temperature / K", f"D / ({values[0].unit})")
+        series.append(Series(curve, label, role))
+    caption = (
+        "Langevin friction is matched to the atoms where the triangle is; elsewhere, with the same friction, diffusion "
+        "is a prediction. Bands: two standard errors."
+    )
+    return [overlay(series, "Diffusion over temperature", caption, learned=matched)]
+
+
+def _motion_verdicts(found: Report) -> list[Verdict]:
+    """Where friction was matched there is nothing to judge."""
+    rule = verdicts.DIFFUSION
+    single = [(m.kelvin, verdicts.compare_scalars(rule, m.model, m.atoms, found.name))
+              for m in found.motion if not m.matched]  # fmt: skip
+    return [_worst(f"{rule.observable}, predicted", single)] if single else []
 
 
 def _heating_figure(found: Report, heating: Heating) -> Figure:
