@@ -73,7 +73,8 @@ def test_rises_of_the_entropy_are_judged_but_for_the_first_which_is_none(shift, 
     found = {v.observable: v for v in made.verdicts}["rise of the entropy with temperature"]
     assert found.outcome == outcome and "300 K" not in found.finding
     drawn = made.figures[-1]
-    assert drawn.title == "Rise of the entropy per molecule" and "S − S(300 K) per molecule / (J/(mol K))" in drawn.svg
+    assert drawn.title == "Rise of the entropy per molecule" and "ΔS per molecule / (J/(mol K))" in drawn.svg
+    assert "ΔS = S − S(300 K)" in drawn.caption
     assert made.tables[-1].header[-2:] == ("ΔS, model / J/(mol K)", "ΔS, atoms")
     assert made.tables[-1].rows[0][-1].startswith("0") and made.tables[-1].rows[1][-1] == "20.00 ± 0.10"
 
@@ -124,7 +125,8 @@ def test_diffusion_is_judged_where_friction_was_not_matched(factor, outcome):
     (verdict,), (figure,) = made.verdicts, made.figures
     assert (verdict.observable, verdict.outcome) == ("diffusion coefficient, predicted", outcome)
     assert "all 2 temperatures" in verdict.finding or "2 of 2" in verdict.finding
-    assert figure.title == "Diffusion over temperature" and "D / (1e-9 m²/s)" in figure.svg
+    assert figure.title == "Diffusion over temperature" and "D / (10⁻⁹\u00a0m²/s)" in figure.svg
+    assert "friction matched" in figure.svg and "10⁻⁹" in verdict.finding
     only = section.thermodynamics(Report("model", (300.0,), (), (), (), motion=(motion[0],)))
     assert not only.verdicts and not only.figures
 

@@ -74,11 +74,11 @@ class Series(NamedTuple):
 
 def overlay(
     series: Sequence[Series], title: str, caption: str, *, span: tuple[float, float] | None = None,
-    learned: Sequence[float] = (),
+    learned: Sequence[float] = (), mark: str = "learned from",
 ) -> Figure:  # fmt: skip
     """Curves on one axis with bands of two standard errors, and below them their distance from the first.
 
-    `learned` marks places on the axis with triangles, and the curves with points.
+    `learned` marks places on the axis with triangles, which the legend calls `mark`, and the curves with points.
     """
     reference = series[0].curve
     with _canvas() as figure:
@@ -93,7 +93,7 @@ def overlay(
         lowest = min(float(s.curve.value.min()) for s in series)
         top.set_ylim(bottom=0.0 if lowest >= 0 and not learned else None)
         _headroom(top)
-        _learned(top, learned)
+        _learned(top, learned, mark)
         top.set_ylabel(reference.value_label)
         _legend(figure, top)
         bottom.set_ylabel("difference")
@@ -238,11 +238,11 @@ def parity(
     return Figure(title, description, caption, svg)
 
 
-def _learned(axes, places: Sequence[float]) -> None:
+def _learned(axes, places: Sequence[float], mark: str = "learned from") -> None:
     """Triangles on the axis."""
     if len(places):
         axes.plot(places, np.full(len(places), 0.025), transform=axes.get_xaxis_transform(), marker="^", ms=7, ls="",
-                  color=STAND_INS["muted"], label="learned from", clip_on=False)  # fmt: skip
+                  color=STAND_INS["muted"], label=mark, clip_on=False)  # fmt: skip
 
 
 def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series, *, points: bool = False) -> None:

@@ -213,8 +213,8 @@ def _energy_figures(found: Report) -> list[Figure]:
         drawn.append(_over_t(found, ("configurational heat capacity", "C_V"), what, heats))
     rises = [(e.kelvin, e.entropy, e.atoms_entropy) for e in found.energetics if e.entropy is not None]
     if len(rises) > 1:
-        what = f"Integral of dU/T from {rises[0][0]:g} K on, for atoms and model from the energies above. "
-        drawn.append(_over_t(found, ("rise of the entropy", f"S − S({rises[0][0]:g} K)"), what, rises))
+        what = f"ΔS = S − S({rises[0][0]:g} K), the integral of dU/T, for atoms and model from the energies above. "
+        drawn.append(_over_t(found, ("rise of the entropy", "ΔS"), what, rises))
     return drawn
 
 
@@ -273,19 +273,24 @@ def _motion_figures(found: Report) -> list[Figure]:
     for label, role, values in (("atoms", "reference", [m.atoms for m in found.motion]),
                                 (found.name, "model", [m.model for m in found.motion])):  # fmt: skip
         value, error = (np.array([getattr(v, part) for v in values]) for part in ("value", "error"))
-        curve = Curve("diffusion", kelvin, value, error, "temperature / K", f"D / ({values[0].unit})")
+        curve = Curve("diffusion", kelvin, value, error, "temperature / K", f"D / ({_spelled(values[0]).unit})")
         series.append(Series(curve, label, role))
     caption = (
         "Langevin friction is matched to the atoms where the triangle is; elsewhere, with the same friction, diffusion "
         "is a prediction. Bands: two standard errors."
     )
-    return [overlay(series, "Diffusion over temperature", caption, learned=matched)]
+    return [overlay(series, "Diffusion over temperature", caption, learned=matched, mark="friction matched")]
+
+
+def _spelled(value: Scalar) -> Scalar:
+    """With the power of ten of its unit as people write it."""
+    return value._replace(unit=value.unit.replace("1e-9 ", "10⁻⁹\u00a0"))
 
 
 def _motion_verdicts(found: Report) -> list[Verdict]:
     """Where friction was matched there is nothing to judge."""
     rule = verdicts.DIFFUSION
-    single = [(m.kelvin, verdicts.compare_scalars(rule, m.model, m.atoms, found.name))
+    single = [(m.kelvin, verdicts.compare_scalars(rule, _spelled(m.model), _spelled(m.atoms), found.name))
               for m in found.motion if not m.matched]  # fmt: skip
     return [_worst(f"{rule.observable}, predicted", single)] if single else []
 
