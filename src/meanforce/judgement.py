@@ -38,7 +38,7 @@ from meanforce.report.sections import Report, Section
 from meanforce.report.structure import Comparison, Kind, structure
 from meanforce.report.surfaces import surfaces
 from meanforce.report.training import training
-from meanforce.transferability import AtTemperature
+from meanforce.transferability import AtTemperature, Changes
 
 
 class Case(NamedTuple):
@@ -62,6 +62,7 @@ class Evidence(NamedTuple):
     training: str
     curve: Path | None = None  # of a training by gradient
     states: Sequence[AtTemperature] = ()  # the judged model at each temperature, where it is about several
+    changes: Changes = Changes()  # its simulations over temperatures
 
 
 def report(evidence: Evidence) -> Report:
@@ -76,7 +77,7 @@ def report(evidence: Evidence) -> Report:
         *_over_temperatures(evidence),
         *_pressures(evidence),
         _data(evidence),
-        training(evidence.training, evidence.curve),
+        training(_told(evidence.training), evidence.curve),
         recipe_section(evidence.text),
         _provenance(evidence),
     )
@@ -202,7 +203,7 @@ def _over_temperatures(evidence: Evidence) -> list[Section]:
     first = evidence.cases[0]
     counted = json.loads(evidence.training).get(first.name, {}).get("determined") if evidence.training else None
     determined = None if counted is None else (int(counted[0]), int(counted[1]))
-    return [transferability.section(first.model, first.name, evidence.states, shown, determined)]
+    return [transferability.section(first.model, first.name, evidence.states, shown, determined, evidence.changes)]
 
 
 def _pressures(evidence: Evidence) -> list[Section]:
@@ -226,6 +227,12 @@ def _data(evidence: Evidence) -> Section:
     share = lambda case: float(np.mean(guard(evidence.taught, case.model).beyond(case.ensemble.frames) > 1))
     beyond = {f"frames of {case.name} beyond the training data": f"{share(case):.2%}" for case in evidence.cases}
     return facts("Data", beyond, verbatim=str(inspect(evidence.taught)))
+
+
+def _told(training: str) -> str:
+    """How each model was learned, a paragraph each."""
+    found = json.loads(training) if training else {}
+    return "\n\n".join(f"{name}: {said['outcome']}\n{said['history']}" for name, said in found.items())
 
 
 def _provenance(evidence: Evidence) -> Section:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from meanforce.dynamics.settings import whole_steps
 from meanforce.learn.training import Training
 
 
@@ -91,9 +92,19 @@ class Train(Options):
         return self
 
 
+class Exchange(Options):
+    """Replica exchange: one replica at each of the temperatures, neighbours change places, one ensemble for each."""
+
+    every: Positive = Field(description="ps between attempts; often does no harm")
+
+
 class Simulate(Options):
     temperature: Positive | None = Field(None, description="K; default: that of the training")
     temperatures: Temperatures | None = Field(None, description="K, several: one run at each, judged one by one")
+    exchange: Exchange | None = Field(None, description="let neighbouring temperatures exchange replicas, in one run")
+    ramp: tuple[Positive, Positive] | None = Field(
+        None, description="K, from and to: also heat or cool the model at a constant rate over `time`, in its own run"
+    )
     time: Positive = Field(200.0, description="ps to keep, in each replica")
     equilibration: float = Field(10.0, ge=0, description="ps thrown away first")
     timestep: Positive = Field(0.005, description="ps")
@@ -109,6 +120,21 @@ class Simulate(Options):
     @model_validator(mode="after")
     def _once(self):
         _refuse_both(self.temperature, self.temperatures)
+        return self
+
+    @model_validator(mode="after")
+    def _changes_that_go_together(self):
+        if self.ramp is not None and self.ramp[0] == self.ramp[1]:
+            raise ValueError("ramp: it begins and ends at the same temperature; give two, such as [300, 350]")
+        if self.exchange is None:
+            return self
+        if self.ramp is not None:
+            raise ValueError("exchange and ramp: replicas on a ladder keep to its temperatures; take one of the two")
+        if self.temperatures is None or len(self.temperatures) < 2:
+            raise ValueError("exchange: it is between temperatures; give two or more, temperatures: [300, 330, 360]")
+        if self.replicas > 1:
+            raise ValueError("exchange: there is one replica at each temperature; leave replicas out")
+        whole_steps("exchange.every", self.exchange.every, self.timestep)
         return self
 
 

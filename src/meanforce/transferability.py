@@ -10,16 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from meanforce.data.dataset import Dataset
+from meanforce.dynamics.replicas import Replicas
 from meanforce.ensemble import Ensemble
+from meanforce.heating import heating
 from meanforce.model import Model
 from meanforce.observables import consistency, thermodynamic
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.consistency import Check, Seen
+from meanforce.observables.entropy import entropy_rises
 from meanforce.observables.gauge import Gauge
 from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.report.sections import Section
 from meanforce.report.structure import Kind
-from meanforce.report.thermodynamics import Distribution, Energetics, Report, thermodynamics
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Heating, Report, thermodynamics
 
 Measure = tuple[Kind, Callable[[Ensemble | Dataset], Curve]]
 
@@ -37,11 +40,23 @@ class AtTemperature(NamedTuple):
     ensemble: Ensemble
 
 
+class Changes(NamedTuple):
+    """What was simulated while the temperature changed."""
+
+    ramp: Ensemble | None = None
+    ends: tuple[float, float] | None = None  # of the ramp, K
+    exchange: Replicas | None = None
+
+
+_NONE = Changes()
+
+
 def section(
     model: Model, name: str, states: Sequence[AtTemperature], measures: Sequence[Measure],
-    determined: tuple[int, int] | None,
+    determined: tuple[int, int] | None, changes: Changes = _NONE,
 ) -> Section:  # fmt: skip
     """The section of the report; `determined` counts coefficients that the labels determine, of all there are."""
+    ladder = changes.exchange
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)  # the section is about just that
         seen = _seen(model, states) if model.potential.depends_on_temperature else {}
@@ -52,8 +67,23 @@ def section(
             energetics=_energetics(model, states, seen),
             checks=tuple(_checks(model, states, seen)),
             determined=determined,
+            heating=_heating(model, states, changes),
+            exchanged=() if ladder is None else _exchanged(ladder),
+            round_trips=0 if ladder is None else int(ladder.round_trips.sum()),
         )
     return thermodynamics(found)
+
+
+def _heating(model: Model, states: Sequence[AtTemperature], changes: Changes) -> Heating | None:
+    if changes.ramp is None or changes.ends is None:
+        return None
+    return heating(model, changes.ramp, changes.ends, [(s.kelvin, s.ensemble) for s in states])
+
+
+def _exchanged(ladder: Replicas) -> tuple[Exchanged, ...]:
+    kelvins = [one.state.temperature for one in ladder.ensembles]
+    told = zip(pairwise(kelvins), ladder.tried, ladder.acceptance, strict=True)
+    return tuple(Exchanged(low, high, int(tried), float(accepted)) for (low, high), tried, accepted in told)
 
 
 def _distributions(states: Sequence[AtTemperature], measures: Sequence[Measure]) -> Iterator[Distribution]:
@@ -91,11 +121,31 @@ def _energetics(model: Model, states: Sequence[AtTemperature], seen: dict[float,
     if not known:
         return ()
     gauge = Gauge.of(known)
-    return tuple(_energetic(model, gauge, state) for state in states)
+    return _with_entropies([_energetic(model, gauge, state) for state in states], gauge, _molecules(model))
+
+
+def _with_entropies(found: list[Energetics], gauge: Gauge, molecules: int) -> tuple[Energetics, ...]:
+    """How the entropy rises over the temperatures at which the atoms' energy is known, at constant volume."""
+    both = [e for e in found if e.atoms_energy is not None and e.heat is not None]
+    if len(both) < 2:
+        return tuple(found)
+    kelvins = np.array([e.kelvin for e in both])
+    shared = gauge.covariance(kelvins) / molecules**2
+    own = [e.energy._replace(error=float(np.sqrt(max(e.energy.error**2 - s, 0.0))))
+           for e, s in zip(both, np.diag(shared), strict=True)]  # fmt: skip
+    atoms = [e.atoms_energy for e in both if e.atoms_energy is not None]
+    ours, theirs = entropy_rises(kelvins, own, shared), entropy_rises(kelvins, atoms)
+    rises = dict(zip(kelvins, zip(ours, theirs, strict=True), strict=True))
+    said = lambda e: dict(zip(("entropy", "atoms_entropy"), rises.get(e.kelvin, (None, None)), strict=True))
+    return tuple(e._replace(**said(e)) for e in found)
+
+
+def _molecules(model: Model) -> int:
+    return int(model.topology.molecules.max()) + 1
 
 
 def _energetic(model: Model, gauge: Gauge, state: AtTemperature) -> Energetics:
-    molecules = int(model.topology.molecules.max()) + 1
+    molecules = _molecules(model)
     own = thermodynamic.energy(state.ensemble, model)
     beside, slope = gauge.energy(state.kelvin), gauge.heat_capacity(state.kelvin)
     ours = _plus(own, beside, 1 / molecules)

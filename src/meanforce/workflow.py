@@ -6,10 +6,10 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from meanforce import judgement
 from meanforce.construction import construct, splines
@@ -20,12 +20,7 @@ from meanforce.data.joined import Joined
 from meanforce.data.mapping import Mapping
 from meanforce.data.readers import read
 from meanforce.data.writer import part_folder
-from meanforce.dynamics.barostat import Barostat
 from meanforce.dynamics.guard import Guard
-from meanforce.dynamics.run import simulate
-from meanforce.dynamics.settings import Settings
-from meanforce.dynamics.thermostats import Langevin
-from meanforce.ensemble import Ensemble
 from meanforce.learn.crossfit import cross_fit
 from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.fit import fit
@@ -46,8 +41,9 @@ from meanforce.reference.atoms import open_reference
 from meanforce.report import page
 from meanforce.runfolder import RunFolder, write_whole
 from meanforce.runlog import Bars, Progress, RunLog
+from meanforce.sampling import exchanged, heated, sampled
 from meanforce.stages import check_temperatures
-from meanforce.transferability import AtTemperature
+from meanforce.transferability import AtTemperature, Changes
 
 
 def carry_out(recipe: Recipe, folder: RunFolder, *, last: str, bars: Bars) -> None:
@@ -109,13 +105,19 @@ def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
             found = _fitted(recipe, folder, potential, wanted, progress)
         found.model.with_(mapping=taught.provenance.get("mapping")).save(path)
         scores[path.stem] = {"outcome": str(found.outcome), "history": str(found.history)}
-        bars.note(f"{path.stem}: {found.outcome}")
+        bars.note(f"{path.stem}: {found.outcome}{_left_open(found)}")
         if isinstance(found.history, TrainingHistory):
             found.history.to_csv(folder.curve)
         else:
             known = found.history.identifiability
             scores[path.stem]["determined"] = [known.rank + known.gauge, known.size]
     write_whole(folder.training, json.dumps(scores, indent=2))
+
+
+def _left_open(found: Fit) -> str:
+    """Where no frame has been, in a sentence."""
+    unseen = "" if isinstance(found.history, TrainingHistory) else found.history.identifiability.unseen
+    return f" No frame has: {unseen}. The report says so under Training." if unseen else ""
 
 
 def _objectives(recipe: Recipe, data: Dataset) -> list[Objective]:
@@ -158,17 +160,26 @@ def _fitted(
 
 def sample(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     """Molecular dynamics with every model at every temperature; kept frame by frame, so that a stop loses nothing."""
-    kelvins = temperatures(recipe, folder)
     for path in models(recipe, folder):
         guard = _guard(recipe, folder, path)
-        for kelvin in kelvins:
-            title = "Sampling the model" if path == folder.model else "Sampling pairs alone"
-            title += f" at {kelvin:g} K" if len(kelvins) > 1 else ""
+        for what, run in _runs(recipe, folder).items():
+            title = ("Sampling the model" if path == folder.model else "Sampling pairs alone") + what
             with bars.stage(title) as progress, warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", ExtrapolationWarning)
-                sampled(recipe, folder, path, progress, guard, kelvin=kelvin)
+                run(recipe, folder, path, progress, guard)
             for warning in told:
                 bars.note(f"{path.stem}: {warning.message}")
+
+
+def _runs(recipe: Recipe, folder: RunFolder) -> dict[str, Callable[..., object]]:
+    """The simulations of one model, by what is said of them."""
+    kelvins, ramp = temperatures(recipe, folder), recipe.simulate.ramp
+    if recipe.simulate.exchange is not None:
+        return {f" at {', '.join(f'{t:g}' for t in kelvins)} K with exchange": exchanged}
+    found: dict[str, Callable[..., object]] = {
+        f" at {t:g} K" if len(kelvins) > 1 else "": partial(sampled, kelvin=t) for t in kelvins
+    }
+    return found if ramp is None else {**found, f" from {ramp[0]:g} to {ramp[1]:g} K": heated}
 
 
 def _guard(recipe: Recipe, folder: RunFolder, path: Path) -> Guard | None:
@@ -177,40 +188,6 @@ def _guard(recipe: Recipe, folder: RunFolder, path: Path) -> Guard | None:
         return None
     taught, _ = split(recipe, folder)
     return judgement.guard(taught, Model.load(path), stop=recipe.simulate.guard == "stop")
-
-
-def sampled(
-    recipe: Recipe,
-    folder: RunFolder,
-    path: Path,
-    progress: Progress = lambda _: None,
-    guard: Guard | None = None,
-    *,
-    kelvin: float | None = None,
-) -> Ensemble:
-    """The ensemble of a model, without its equilibration; a finished simulation is read from the disk.
-
-    `kelvin` is one of `temperatures`, by default the one at which the model is judged first.
-    """
-    options = recipe.simulate
-    taught, _ = split(recipe, folder)
-    kelvin = judged_at(recipe, folder) if kelvin is None else kelvin
-    if taught.temperatures:
-        taught = taught.select(temperature=min(taught.temperatures, key=lambda t: abs(t - kelvin)))
-    start = taught.at(np.linspace(0, len(taught) - 1, options.replicas).astype(int))[:]
-    output = folder.simulation if path == folder.model else folder.pairs_simulation
-    if options.temperatures is not None:
-        output = output.with_stem(f"{output.stem}-{kelvin:g}K")
-    settings = Settings(
-        save_every=options.save_every, replicas=options.replicas, precision=options.precision, output=output,
-        resume=True, trajectories=options.trajectories, progress=lambda seen: progress(seen.fraction), guard=guard,
-    )  # fmt: skip
-    ensemble = simulate(
-        Model.load(path), start, temperature=kelvin, time=options.equilibration + options.time,
-        timestep=options.timestep, seed=options.seed, thermostat=Langevin(options.friction),
-        barostat=None if options.pressure is None else Barostat(options.pressure), settings=settings,
-    )  # fmt: skip
-    return _after(ensemble, options.equilibration)
 
 
 def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
@@ -225,6 +202,7 @@ def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
             recipe, folder.recipe.read_text("utf-8"), here, taught, near(kept, kelvin),
             [_case(recipe, folder, path) for path in models(recipe, folder)],
             folder.timings(), folder.training.read_text("utf-8"), folder.curve, _states(recipe, folder),
+            _changes(recipe, folder),
         )  # fmt: skip
         found = judgement.report(evidence)
         page.write(found, folder.report)
@@ -234,7 +212,7 @@ def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
 def _states(recipe: Recipe, folder: RunFolder) -> tuple[AtTemperature, ...]:
     """What atoms and model do at each temperature; none where A does not change and is seen at one alone."""
     kelvins, thermal = temperatures(recipe, folder), recipe.potential.thermal
-    if thermal is None and len(kelvins) == 1:
+    if thermal is None and len(kelvins) == 1 and recipe.simulate.ramp is None:
         return ()
     data, (taught, kept) = beads(recipe, folder), split(recipe, folder)
     pick = lambda part, kelvin: part.select(temperature=kelvin) if among(kelvin, part) else None
@@ -245,6 +223,15 @@ def _states(recipe: Recipe, folder: RunFolder) -> tuple[AtTemperature, ...]:
         )
         for kelvin in sorted({*kelvins})
     )  # fmt: skip
+
+
+def _changes(recipe: Recipe, folder: RunFolder) -> Changes:
+    options, path = recipe.simulate, folder.model
+    return Changes(
+        None if options.ramp is None else heated(recipe, folder, path),
+        options.ramp,
+        None if options.exchange is None else exchanged(recipe, folder, path),
+    )
 
 
 def _case(recipe: Recipe, folder: RunFolder, path: Path) -> judgement.Case:
@@ -292,20 +279,6 @@ def _mapping(options: MappingOptions, atoms) -> Mapping:
     if options.cgsmiles is not None:
         return Mapping.by_cgsmiles(atoms, options.cgsmiles, position=options.position)
     raise RecipeError("mapping: give exactly one of residues, selections, cgsmiles")
-
-
-def _after(ensemble: Ensemble, equilibration: float) -> Ensemble:
-    """The ensemble without its first ps."""
-    time = ensemble.frames.time
-    if time is None:
-        raise ValueError("the ensemble has no times, so that no equilibration can be cut off; simulate it again")
-    keep = np.flatnonzero(time > equilibration + 1e-9)
-    return ensemble._replace(
-        frames=ensemble.frames[keep],
-        reduced=ensemble.reduced[keep],
-        log_weights=ensemble.log_weights[keep],
-        chain=ensemble.chain[keep],
-    )
 
 
 #: Objectives beside the forces, by the key of their weight under `train`.

@@ -148,6 +148,19 @@ def test_third_cumulants_of_samples():
     assert abs(variance.mean()) < 0.05
 
 
+def test_third_cumulants_in_a_file_are_the_same_and_never_all_in_memory(tmp_path, monkeypatch):
+    bath, kelvin = TwoStateBath(), 1.0 / KB
+    data = Dataset.from_frames(ONE, bath.sample(600, kelvin, seed=5))
+    potential = mf.LinearThermal.of(ExternalSpline(("A",), start=-2.2, end=2.2, intervals=3), reference=kelvin)
+    plain = mf.cross_fit(potential, data, folds=2, third=True)[:]
+    monkeypatch.setattr(_Labels, "frames", lambda _: pytest.fail("all labels at once"))
+    kept = mf.cross_fit(potential, data, folds=2, third=True, path=tmp_path / "labels.h5")[:]
+    for name in ("covariance", "variance", "third_cumulant"):
+        one, other = getattr(kept, name), getattr(plain, name)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.h5"]
+
+
 LIQUID = DiatomicLiquid()
 PAIRS = mf.SplinePotential(LIQUID.topology, cutoff=0.9, many_body=False)
 

@@ -8,8 +8,9 @@ import pytest
 
 import meanforce as mf
 from meanforce import units
-from meanforce.learn.friction import Line
-from meanforce.observables.base import Scalar
+from meanforce.learn.friction import Free, Line
+from meanforce.observables.base import Curve, Scalar
+from meanforce.observables.velocities import Memory
 from meanforce.potentials.base import Potential
 from meanforce.potentials.priors import HarmonicBond, LennardJones
 
@@ -87,14 +88,90 @@ def test_a_liquid_is_given_back_its_own_friction():
 
 
 def test_a_line_through_exact_runs_is_solved_exactly():
-    tried = np.array([1.0, 2.0, 5.0])
+    tried, free = np.array([1.0, 2.0, 5.0]), Free(0.5)  # D = 0.5 / friction
     runs = [Scalar("D", 1 / (0.5 + 0.25 * g), 0.01, "") for g in tried]
-    line = Line.through(tried, runs, 0.8)
-    assert line.solved(Scalar("D", 0.8, 0.0, "")).value == pytest.approx(3.0, rel=1e-9)
-    spread = [line.solved(Scalar("D", 0.8, e, "")).error for e in (0.0, 0.1)]
+    line = Line.through(tried, [free.friction(d) for d in runs], 0.5 / 0.8)
+    solved = lambda value, error: line.solved(
+        free.friction(Scalar("", value, error, "")), Scalar("", value, error, ""), free
+    )
+    assert solved(0.8, 0.0).value == pytest.approx(3.0, rel=1e-9)
+    spread = [solved(0.8, e).error for e in (0.0, 0.1)]
     assert np.sqrt(spread[1] ** 2 - spread[0] ** 2) == pytest.approx(0.1 / 0.8**2 / 0.25, rel=1e-9)
     with pytest.raises(ValueError, match="without friction its coefficient is 2"):
-        line.solved(Scalar("D", 3.0, 0.0, ""))
+        solved(3.0, 0.0)
+
+
+@pytest.mark.parametrize("window", [None, 0.5])
+@pytest.mark.parametrize("gamma", [-0.5, 1e-9, 0.3, 5.0, 200.0])
+def test_free_beads_have_a_pace_for_a_friction_and_a_friction_for_a_pace(window, gamma):
+    free = Free(100.0, window)
+    if window is None and gamma < 0:
+        return
+    exact = 100.0 / gamma * (1.0 if window is None else -np.expm1(-gamma * 0.5))
+    assert free.coefficient(gamma) == pytest.approx(exact, rel=1e-6)
+    back = free.friction(Scalar("D", free.coefficient(gamma), 1e-3, ""))
+    assert back.value == pytest.approx(gamma, rel=1e-9, abs=1e-9)
+    step = 1e-5 * max(abs(gamma), 1.0)
+    if gamma > 1e-3:
+        slope = (free.coefficient(gamma + step) - free.coefficient(gamma - step)) / (2 * step)
+        assert back.error == pytest.approx(1e-3 / abs(slope), rel=1e-5)
+
+
+class Well(Potential):
+    """Every bead in a harmonic well at the origin."""
+
+    stiffness: float
+
+    @property
+    def cutoffs(self):
+        return ()
+
+    def energies(self, graph):
+        return 0.5 * self.stiffness * (graph.positions**2).sum(1)
+
+
+GAMMA, WINDOW, STEP = 4.0, 0.2, 0.02
+
+
+def in_a_well(square, gamma, t):
+    """<|x(t) - x(0)|^2> of a bead of mass MASS that is rung with k = m square: 6 kT/k (1 - decay)."""
+    omega = np.sqrt(square - gamma**2 / 4 + 0j)
+    decay = np.exp(-gamma * t / 2) * (np.cos(omega * t) + gamma / (2 * omega) * np.sin(omega * t))
+    return 6 * units.KB * T / (MASS * square) * (1 - decay.real)
+
+
+def freely(gamma, t):
+    return 6 * units.KB * T / (MASS * gamma**2) * (gamma * t - 1 + np.exp(-gamma * t))
+
+
+def memory_of(displacement):
+    """What is measured on frames a step apart, from the exact displacements, as of atoms."""
+    value = (displacement(WINDOW + STEP) - displacement(WINDOW - STEP)) / (12 * STEP) * units.DIFFUSION
+    axis = np.arange(0, WINDOW + STEP / 2, STEP)
+    curve = Curve("velocity autocorrelation", axis, 0 * axis, 0 * axis, "", "")
+    return Memory(Scalar("memory", float(value), 0.0, "1e-9 m²/s"), curve, WINDOW)
+
+
+def test_velocities_lose_their_memory_with_the_friction_that_they_had():
+    """Beads in a well, whose velocities turn round soon after the window; gamma is known exactly."""
+    square = 60.0  # 1/ps^2
+    reference = memory_of(lambda t: in_a_well(square, GAMMA, t))
+    model = Holder(Well(MASS * square), mf.Topology.of(["A"] * 200, masses={"A": MASS}))
+    width = np.sqrt(units.KB * T / (MASS * square))
+    start = mf.Frames(width * np.random.default_rng(3).standard_normal((1, 200, 3)))
+    found = mf.match_diffusion(model, start, reference, T, 12.0, 0.01, 1)
+    assert found.tried[0] > 1.5 * GAMMA, "the well holds beads back as friction would"
+    assert abs(found.value.value - GAMMA) < 3 * found.value.error
+    assert found.value.error < 0.06 * GAMMA
+
+
+def test_what_is_measured_otherwise_than_the_reference_is_refused():
+    reference, free = memory_of(lambda t: freely(GAMMA, t)), Holder(Nothing(), mf.Topology.of(["A"], masses={"A": 1.0}))
+    start = mf.Frames(np.zeros((1, 1, 3)))
+    with pytest.raises(ValueError, match=r"leave settings\.save_every out"):
+        mf.match_diffusion(free, start, reference, T, 8.0, 0.01, 1, settings=mf.Settings(save_every=0.1))
+    with pytest.raises(ValueError, match=r"measure takes the whole of time and the reference 0\.2 ps"):
+        mf.match_diffusion(free, start, reference, T, 8.0, 0.02, 1, measure=mf.observables.diffusion)
 
 
 def test_runs_are_kept_and_gone_on_with(tmp_path):

@@ -180,10 +180,11 @@ def test_outcomes_and_histories_read_as_sentences():
     found = fit(PairSpline(TOPOLOGY.types, cutoff=0.9, start=0.0, spacing=0.02), ForceMatching(data))
     assert found.outcome is Outcome.EXTRAPOLATED
     assert found.outcome.ok
-    assert "history.identifiability" in str(found.outcome)
+    assert "of no frame" in str(found.outcome) and "identifiability" not in str(found.outcome)
     text = str(found.history)
     assert "held-out error" in text
-    assert "no frame samples: pair" in text
+    missing = found.history.identifiability.unsampled
+    assert len(missing) > 2 and f"no frame samples: {missing[0].removesuffix(' nm')} to " in text
 
 
 def test_progress_ends_at_one():

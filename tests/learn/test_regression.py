@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
+from meanforce.learn.identify import Identifiability
 from meanforce.learn.regression import STIFFEST, Normal, balance, regress
 from meanforce.learn.validation import cross_validated, held_out
 from meanforce.objectives.base import Equations
@@ -240,3 +241,14 @@ def test_a_strength_stops_rising_before_its_rounding_drowns_the_other_terms():
     typical = balance([normal.total], 1 / (found.inefficiency * found.noise**2), penalties)
     assert 1e4 < (found.strengths / typical).max() < 2 * STIFFEST
     assert found.noise[0] == pytest.approx(0.3, rel=0.05)
+
+
+def test_what_no_frame_has_is_said_in_ranges():
+    missing = (
+        "pair W-W 0.18 nm", "pair W-W 0.2 nm", "pair W-W 0.22 nm", "pair W-W 0.8 nm", "entropy: angle A-B-A 3.1 rad",
+        "three-body W: W 0.250, W 0.270 nm, P0", "three-body W: W 0.250, W 0.270 nm, P1", "kernel W, function 3",
+    )  # fmt: skip
+    assert Identifiability(9, 1, 0, missing, ()).unseen == (
+        "pair W-W 0.18 to 0.22 and 0.8 nm, entropy: angle A-B-A 3.1 rad, "
+        "three-body W (2 functions, as three-body W: W 0.250, W 0.270 nm, P0), kernel W, function 3"
+    )

@@ -13,7 +13,10 @@ from meanforce.model import Model
 from meanforce.observables import consistency
 from meanforce.observables.consistency import Seen
 from meanforce.potentials.base import Potential
+from meanforce.reference import exact_run
 from meanforce.reference.analytic import ModulatedBath
+from meanforce.reference.atoms import open_reference
+from meanforce.reference.exact_run import ExactRun
 from meanforce.reference.liquids import DiatomicLiquid
 from meanforce.topology import Topology
 from meanforce.units import KB
@@ -98,6 +101,29 @@ def test_a_wrong_entropy_breaks_what_speaks_of_it(rule):
     assert abs(check.value - 2 / 3) < 3 * check.error
 
 
+@pytest.mark.parametrize("response", [1.0, 1.5])
+def test_the_divergence_of_the_field_counts_in_the_balance_of_responses(response):
+    """Two beads by quadrature: the field between them has another divergence in every frame, and nothing is noisy.
+
+    A = A(r; T0) - (T - T0) a S(r) with S linear in r and a = 1 for the atoms: their energies find 1/a of the response.
+    """
+    density = lambda r: np.exp(-60 * (r - 0.4) ** 2)  # of r: 4 pi r^2 exp(-A/kT)
+    fine = np.linspace(1e-3, 1.2, 200_001)
+    share = np.cumsum(density(fine)) / density(fine).sum()
+    r = np.interp((np.arange(20_000) + 0.5) / 20_000, share, fine)
+    force = -KT * (120 * (r - 0.4) + 2 / r)
+    free_energy, entropy = KT * (60 * (r - 0.4) ** 2 + 2 * np.log(r)), -KB * r / 0.1
+    pair = lambda size: np.stack([-size, size], 1)[..., None] * np.array([1.0, 0.0, 0.0])
+    frames = Frames(pair(r / 2), energy=free_energy + 300.0 * entropy)
+    covariance = pair(np.full(len(r), KB * 300.0**2 * response * -KB / 0.1))
+    energy = free_energy + 300.0 * response * entropy
+    seen = Seen(frames, np.arange(len(r)), 300.0, pair(force), free_energy, energy,
+                covariance, 0 * r)  # fmt: skip
+    assert np.ptp(seen.along_field(seen.force).divergence) > 1.0
+    assert consistency.force_balance(seen).value == pytest.approx(300.0, rel=1e-3)
+    assert consistency.response_balance(seen).value == pytest.approx(1 / response, rel=1e-3)
+
+
 def test_a_force_too_large_is_seen_as_a_temperature_too_high():
     check = consistency.force_balance(bead(force=1.2))
     assert check.value == pytest.approx(360.0, rel=0.03)
@@ -180,3 +206,20 @@ def test_samples_of_several_temperatures_are_refused(liquid):
     both = Dataset.from_frames(LIQUID.topology, Frames.concatenate([d[:5] for d in drawn.values()]))
     with pytest.raises(ValueError, match="one temperature"):
         Seen.of(model, both)
+
+
+def test_the_mean_force_does_not_depend_on_the_legal_map(tmp_path):
+    """Flexible dimers: sums of forces, the map of least noise, and half the sum, which is not legal."""
+    exact_run.run(ExactRun(molecules=64, frames=200, temperatures=(300.0,)), tmp_path / "atoms.h5")
+    atoms = open_reference(tmp_path / "atoms.h5")
+    mapping = mf.Mapping.by_residue(atoms, {"DIA": {"M": "all"}})
+    summed, _ = of_map = [Dataset.create(tmp_path / f"{kind}.h5", mapping(atoms, forces=kind))
+                          for kind in ("sum", "optimal")]  # fmt: skip
+    frames = summed[:]
+    assert np.std(of_map[1][:].forces - frames.forces) > 1e-3 * np.std(frames.forces), "the maps differ"
+    check = consistency.map_invariance(*of_map)
+    assert away(check) < 3 and check.error < 0.05
+    half = Dataset.from_frames(summed.topology, frames.with_(forces=0.5 * frames.forces))
+    assert consistency.map_invariance(summed, half).value == pytest.approx(0.5, rel=1e-6)
+    with pytest.raises(ValueError, match="map the same atoms twice"):
+        consistency.map_invariance(summed, half.at(slice(50)))

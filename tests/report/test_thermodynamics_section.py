@@ -8,7 +8,7 @@ from meanforce.observables.base import Scalar
 from meanforce.observables.consistency import Check
 from meanforce.report import thermodynamics as section
 from meanforce.report.structure import Comparison, error_of, reach_of
-from meanforce.report.thermodynamics import Distribution, Energetics, Report
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Motion, Report
 
 FORCES = "forces against configurations"
 KELVINS = (300.0, 400.0, 500.0)
@@ -18,6 +18,12 @@ def energetics(shift=0.0, error=0.01, learned=(300.0, 500.0)):
     u = lambda kelvin, more: Scalar("energy", -40 + 0.03 * kelvin + more, error, "kJ/mol")
     c = lambda more: Scalar("heat", 60 * (1 + more), 0.3, "J/(mol K)")
     return tuple(Energetics(k, u(k, shift), u(k, 0), c(shift), c(0), k in learned) for k in KELVINS)
+
+
+def with_entropies(found, shift):
+    """Rises of the entropy of 20 J/(mol K) for each step, those of the model further apart by a part."""
+    s = lambda n, more: Scalar("entropy", 20.0 * n * (1 + more), 0.1 * n, "J/(mol K)")
+    return [e._replace(entropy=s(n, shift), atoms_entropy=s(n, 0.0)) for n, e in enumerate(found)]
 
 
 def report(checks=(), energies=(), distributions=(), determined=None) -> section.Report:
@@ -61,6 +67,18 @@ def test_energies_are_judged_at_all_temperatures(shift, outcome):
     assert found["configurational heat capacity over temperatures"].outcome == outcome
 
 
+@pytest.mark.parametrize(("shift", "outcome"), [(0.0, "not resolved"), (0.1, "differs"), (0.001, "not resolved")])
+def test_rises_of_the_entropy_are_judged_but_for_the_first_which_is_none(shift, outcome):
+    made = section.thermodynamics(report(energies=with_entropies(energetics(), shift)))
+    found = {v.observable: v for v in made.verdicts}["rise of the entropy with temperature"]
+    assert found.outcome == outcome and "300 K" not in found.finding
+    drawn = made.figures[-1]
+    assert drawn.title == "Rise of the entropy per molecule" and "ΔS per molecule / (J/(mol K))" in drawn.svg
+    assert "ΔS = S − S(300 K)" in drawn.caption
+    assert made.tables[-1].header[-2:] == ("ΔS, model / J/(mol K)", "ΔS, atoms")
+    assert made.tables[-1].rows[0][-1].startswith("0") and made.tables[-1].rows[1][-1] == "20.00 ± 0.10"
+
+
 def test_where_there_are_no_atoms_the_model_is_shown_and_not_judged():
     alone = [e._replace(atoms_energy=None, atoms_heat=None) for e in energetics()]
     made = section.thermodynamics(report(energies=alone))
@@ -97,6 +115,26 @@ def test_structure_is_judged_at_each_temperature():
     every, errors = made.figures
     assert every.wide and all(f"{k:g} K" in every.svg for k in KELVINS)
     assert "what would matter" in errors.svg and "beyond noise / 10⁻⁴" in errors.svg
+
+
+@pytest.mark.parametrize(("factor", "outcome"), [(1.0, "agrees"), (1.5, "differs")])
+def test_diffusion_is_judged_where_friction_was_not_matched(factor, outcome):
+    d = lambda value: Scalar("diffusion coefficient", value, 0.01 * value, "1e-9 m²/s")
+    motion = [Motion(k, d(factor * k / 100 if k > 300 else 3.0), d(k / 100), k == 300.0) for k in KELVINS]
+    made = section.thermodynamics(Report("model", (300.0,), (), (), (), motion=tuple(motion)))
+    (verdict,), (figure,) = made.verdicts, made.figures
+    assert (verdict.observable, verdict.outcome) == ("diffusion coefficient, predicted", outcome)
+    assert "all 2 temperatures" in verdict.finding or "2 of 2" in verdict.finding
+    assert figure.title == "Diffusion over temperature" and "D / (10⁻⁹\u00a0m²/s)" in figure.svg
+    assert "friction matched" in figure.svg and "10⁻⁹" in verdict.finding
+    only = section.thermodynamics(Report("model", (300.0,), (), (), (), motion=(motion[0],)))
+    assert not only.verdicts and not only.figures
+
+
+def test_exchanges_stand_in_a_table():
+    told = (Exchanged(300.0, 330.0, 120, 0.31), Exchanged(330.0, 360.0, 119, 0.28))
+    (table,) = section.thermodynamics(Report("m", (), (), (), (), exchanged=told, round_trips=7)).tables
+    assert table.rows[0] == ("300 – 330", "120", "0.31") and "7 round trips" in table.title
 
 
 def test_labels_that_leave_coefficients_open_are_not_called_wrong():

@@ -16,8 +16,10 @@ With local energies dU is that of the beads near the one whose force it is: dist
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -70,8 +72,8 @@ def cross_fit(
     the temperatures of the data. Frames count by their weights. `local` (nm) takes the energies of beads
     (`local_energy`) up to this distance instead of the whole energy; the variance stays that of the whole. A control
     variate in the data with its slope is used where the whole energy is. Force labels must come from maps without
-    divergence, as all of `Mapping` do. With `path` the labels are kept in a file; the centres of forces are in memory
-    all the same, and with `third` all labels are.
+    divergence, as all of `Mapping` do. With `path` the labels are kept in a file; only their centres are in memory:
+    those of forces and, with `third`, of covariances, in single precision.
     """
     _check(potential, data, local)
     parts = [_Part(data, taught, left_out) for taught, left_out in splits.block_folds(data.runs(), folds, 0)]
@@ -86,20 +88,30 @@ def cross_fit(
         if progress is not None:
             progress((number + 1) / (folds * (1 + third)))
     if third:
-        labels = labels.with_third()
-        labelled = Dataset.from_frames(data.topology, labels.frames())
-        for number, part in enumerate(parts):
-            seen = labelled.at(part.taught)
-            wanted: list[Objective] = [ForceMatching(seen), EnergyMatching(seen), ResponseMatching(seen)]
-            own = _options(options, f"third-{number}")
-            labels.expect(fit(potential, wanted, **own).model.potential, part)
-            if progress is not None:
-                progress((folds + number + 1) / (2 * folds))
+        with _to_learn_from(labels, path) as labelled:
+            labels = labels.with_third()
+            for number, part in enumerate(parts):
+                seen = labelled.at(part.taught)
+                wanted: list[Objective] = [ForceMatching(seen), EnergyMatching(seen), ResponseMatching(seen)]
+                own = _options(options, f"third-{number}")
+                labels.expect(fit(potential, wanted, **own).model.potential, part)
+                if progress is not None:
+                    progress((folds + number + 1) / (2 * folds))
     said = {"folds": folds, "third": third, "local_nm": local, "potential": type(potential).__name__}
     provenance = data.provenance | {"cross_fit": said}
     if path is None:
         return replace(Dataset.from_frames(data.topology, labels.frames()), provenance=provenance)
     return Dataset.create(path, labels, provenance=provenance)
+
+
+@contextmanager
+def _to_learn_from(labels: _Labels, path: str | Path | None) -> Iterator[Dataset]:
+    """The labels made so far: in memory, or where the last ones go to a file, in one beside it for as long."""
+    if path is None:
+        yield Dataset.from_frames(labels.topology, labels.frames())
+        return
+    with TemporaryDirectory(dir=Path(path).parent, prefix=".cross-fit-") as folder:
+        yield Dataset.create(Path(folder) / "labels.h5", labels)
 
 
 def _options(options: dict[str, Any], name: str) -> dict[str, Any]:

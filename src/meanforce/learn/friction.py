@@ -1,15 +1,17 @@
 """The friction with which beads diffuse as the atoms do, found at one temperature for use at others.
 
 The free energy says nothing about the pace of motion: beads without friction are too fast, since what was averaged out
-does not hold them back. Langevin friction gamma puts that back as one number. Free beads have D = kT/(m gamma), and
-interactions add their own resistance, so that 1/D is close to linear in gamma and rises: a line through a few runs
-of the model itself gives gamma, and its scatter the error.
+does not hold them back. Langevin friction gamma puts that back as one number. Free beads have D = kT/(m gamma) or, over
+a window t of their velocity autocorrelation, D(t) = kT/(m gamma) (1 - exp(-gamma t)). Beads that interact move as free
+ones of a larger friction would, which rises with gamma and is close to linear in it: a line through a few runs of the
+model itself gives gamma, and its scatter the error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +26,7 @@ from meanforce.ensemble import Ensemble
 from meanforce.frames import Frames
 from meanforce.observables.base import Scalar
 from meanforce.observables.transport import Diffusion, diffusion
+from meanforce.observables.velocities import Memory, velocity_memory
 
 _SETTINGS = Settings()
 #: Runs: two to find the line, the others where it says.
@@ -34,8 +37,14 @@ _SETTLING = 0.2
 _APART = 1.5
 #: The next friction is at most this factor beyond those tried.
 _LEAP = 3.0
-#: How far 1/D may depart from the line, relative, where gamma is e times the one sought.
+#: How far the friction of free beads may depart from the line, relative, where it is e times the one sought.
 _BENT = 0.05
+
+
+#: Friction of beads that are hardly held back at all, 1/ps.
+_SLOWEST = 1e-3
+#: Beads that a bath sped up by exp(this) over the window are no beads.
+_STEEPEST = 30.0
 
 
 class Friction(NamedTuple):
@@ -55,26 +64,29 @@ class Friction(NamedTuple):
 def match_diffusion(
     model: Model,
     start: Frames,
-    reference: Diffusion | Scalar | float,
+    reference: Diffusion | Memory | Scalar | float,
     temperature: float,
     time: float,
     timestep: float,
     seed: int,
     *,
     settings: Settings = _SETTINGS,
-    measure: Callable[[Ensemble], Diffusion] = diffusion,
+    measure: Callable[[Ensemble], Diffusion | Memory] | None = None,
 ) -> Friction:
     """The Langevin friction with which the model diffuses as the reference at `temperature` K, with its error.
 
     `reference` is the diffusion coefficient of the atoms, in 1e-9 m^2/s where it is a number, best from a box of the
-    same size. The model is run five times for `time` ps, each from where the last one ended, and measured by `measure`,
-    such as `lambda run: mf.observables.diffusion(run, species="W")`. With `settings.output` every run is kept in a file
-    of its own. A model that diffuses slower than the reference without any friction is refused.
+    same size; or `mf.observables.velocity_memory(atoms, window)`: then velocities lose their memory as those of the
+    atoms do over this window, in frames as far apart. The model is run five times for `time` ps, each from where the
+    last one ended, and measured in the same way, or by `measure`, such as
+    `lambda run: mf.observables.diffusion(run, species="W")`. With `settings.output` every run is kept in a file of its
+    own. A model that is slower than the reference without any friction is refused.
     """
     wanted = _wanted(reference)
-    inverse_mass = float((1 / np.asarray(model.topology.masses)).mean())
-    free = units.KB * temperature * inverse_mass * units.DIFFUSION  # D gamma of free beads
-    tried: list[float] = [free / wanted.value]
+    settings, measure = _as_measured(reference, settings, measure)
+    free = Free.beads(model.topology.masses, temperature, reference.window if isinstance(reference, Memory) else None)
+    sought = free.friction(wanted)
+    tried: list[float] = [max(sought.value, _SLOWEST)]
     found: list[Scalar] = []
     while True:
         key = int(np.random.SeedSequence((seed, len(found))).generate_state(1)[0])
@@ -82,55 +94,91 @@ def match_diffusion(
             model, start, temperature, time, timestep, key, thermostat=Langevin(tried[-1]),
             settings=_numbered(settings, len(found)),
         )  # fmt: skip
-        found.append(_coefficient(measure(_settled(run, time)), tried[-1]))
+        found.append(_coefficient(measure(_settled(run, time)), free.window, tried[-1]))
+        frictions = [free.friction(d) for d in _pooled(found)]
         if len(found) == _RUNS:
             break
         start = run.frames[len(run.frames) - settings.replicas :].with_(temperature=None, time=None, trajectory=None)
-        tried.append(_next(np.array(tried), found, wanted, free))
-    line = Line.through(np.array(tried), found, wanted.value)
-    return Friction(line.solved(wanted), wanted, np.array(tried), tuple(found))
+        tried.append(_next(np.array(tried), frictions, sought))
+    line = Line.through(np.array(tried), frictions, sought.value)
+    return Friction(line.solved(sought, wanted, free), wanted, np.array(tried), tuple(found))
+
+
+class Free(NamedTuple):
+    """Beads that do not interact: their pace by their friction, and back."""
+
+    pace: float  # kT/m in 1e-9 m^2/s per ps: D gamma on long times
+    window: float | None = None  # ps, of the velocity autocorrelation; None: all of it
+
+    @staticmethod
+    def beads(masses: Float[np.ndarray, "beads"], temperature: float, window: float | None) -> Free:
+        """Those of one model, at `temperature` K."""
+        return Free(units.KB * temperature * float((1 / np.asarray(masses)).mean()) * units.DIFFUSION, window)
+
+    def coefficient(self, gamma: float) -> float:
+        """D, in 1e-9 m^2/s, at a friction in 1/ps."""
+        return self.pace / gamma if self.window is None else self.pace * self.window * _lost(gamma * self.window)
+
+    def friction(self, coefficient: Scalar) -> Scalar:
+        """The friction at which free beads have this D, 1/ps; below zero where no bath at rest would do."""
+        d, window = coefficient.value, self.window
+        if window is None:
+            return Scalar("friction of free beads", self.pace / d, self.pace * coefficient.error / d**2, "1/ps")
+        from scipy.optimize import brentq
+
+        part = d / (self.pace * window)
+        x = float(brentq(lambda x: _lost(x) - part, -_STEEPEST, 1 / part + 1))
+        slope = (np.exp(-x) * (1 + x) - 1) / x**2 if abs(x) > 1e-4 else x / 3 - 0.5
+        return Scalar(
+            "friction of free beads", x / window, coefficient.error / (self.pace * window**2 * abs(slope)), "1/ps"
+        )
 
 
 class Line(NamedTuple):
-    """1/D = resistance + slope gamma, by weighted least squares."""
+    """The friction of free beads as fast as these = resistance + slope gamma, by weighted least squares."""
 
     resistance: float
     slope: float
     covariance: Float[np.ndarray, "2 2"]
 
     @staticmethod
-    def through(tried: Float[np.ndarray, "runs"], found: list[Scalar], wanted: float) -> Line:
-        """The line near 1/D = 1/wanted: errors of the runs are pooled, and runs far from there count less."""
-        y = np.array([1 / d.value for d in found])
-        relative = np.sqrt(np.mean([(d.error / d.value) ** 2 for d in found]))
-        width = y * np.sqrt(relative**2 + (_BENT * np.log(y * wanted)) ** 2)
+    def through(tried: Float[np.ndarray, "runs"], found: list[Scalar], sought: float) -> Line:
+        """The line near the friction sought: runs far from there count less."""
+        y, error = (np.array([getattr(g, part) for g in found]) for part in ("value", "error"))
+        far = np.log(np.maximum(np.abs(y), _SLOWEST) / max(abs(sought), _SLOWEST))
+        width = np.hypot(error, _BENT * far * y)
         rows = np.stack([np.ones_like(tried), tried], 1) / width[:, None]
         covariance = np.linalg.inv(rows.T @ rows)
         resistance, slope = covariance @ (rows.T @ (y / width))
         excess = float(((y / width - rows @ [resistance, slope]) ** 2).sum()) / max(len(y) - 2, 1)
         return Line(float(resistance), float(slope), covariance * max(1.0, excess))
 
-    def at(self, wanted: float) -> float:
-        """The friction at which D is as wanted, 1/ps."""
-        return (1 / wanted - self.resistance) / self.slope
+    def at(self, sought: float) -> float:
+        """The friction at which these beads are as fast as free ones at the friction sought, 1/ps."""
+        return (sought - self.resistance) / self.slope
 
-    def solved(self, wanted: Scalar) -> Scalar:
+    def solved(self, sought: Scalar, wanted: Scalar, free: Free) -> Scalar:
         """The same with its error, or a refusal where it is not positive."""
-        gamma = self.at(wanted.value)
+        gamma = self.at(sought.value)
         if not (self.slope > 0 and gamma > 0):
-            limit = f"{1 / self.resistance:.4g} {wanted.unit}" if self.resistance > 0 else "not known"
+            limit = f"{free.coefficient(self.resistance):.4g} {wanted.unit}" if self.resistance > 0 else "not known"
             raise ValueError(
                 f"no friction makes this model diffuse with {wanted.value:.4g} {wanted.unit}: without friction its "
                 f"coefficient is {limit}. Check the unit and the box of the reference; a model that is slower than "
                 "the atoms has too rough a free energy"
             )
         side = np.array([1.0, gamma])
-        scatter = (wanted.error / wanted.value**2) ** 2 + side @ self.covariance @ side
+        scatter = sought.error**2 + side @ self.covariance @ side
         return Scalar("friction", gamma, float(np.sqrt(scatter)) / self.slope, "1/ps")
 
 
-def _wanted(reference: Diffusion | Scalar | float) -> Scalar:
-    if isinstance(reference, Diffusion):
+def _lost(x: float) -> float:
+    """(1 - exp(-x))/x, the mean of exp(-t) from 0 to x."""
+    return float(-np.expm1(-x) / x) if abs(x) > 1e-8 else 1.0 - x / 2
+
+
+def _wanted(reference: Diffusion | Memory | Scalar | float) -> Scalar:
+    if isinstance(reference, Diffusion | Memory):
         reference = reference.coefficient
     if not isinstance(reference, Scalar):
         reference = Scalar("diffusion coefficient", float(reference), 0.0, "1e-9 m²/s")
@@ -139,16 +187,41 @@ def _wanted(reference: Diffusion | Scalar | float) -> Scalar:
     return reference
 
 
-def _next(tried: Float[np.ndarray, "runs"], found: list[Scalar], wanted: Scalar, free: float) -> float:
-    """The friction to try next: first by the slope of free beads, then by the line through all runs."""
+def _as_measured(
+    reference: Diffusion | Memory | Scalar | float,
+    settings: Settings,
+    measure: Callable[[Ensemble], Diffusion | Memory] | None,
+) -> tuple[Settings, Callable[[Ensemble], Diffusion | Memory]]:
+    """How the reference was measured is how the model is."""
+    if not isinstance(reference, Memory):
+        return settings, measure or diffusion
+    every = settings.save_every or reference.interval
+    if not np.isclose(every, reference.interval, rtol=1e-6):
+        raise ValueError(
+            f"velocities between frames of the reference are over {reference.interval:g} ps, and those of the model "
+            f"would be over {every:g} ps; leave settings.save_every out"
+        )
+    return replace(settings, save_every=reference.interval), measure or partial(
+        velocity_memory, window=reference.window
+    )
+
+
+def _next(tried: Float[np.ndarray, "runs"], found: list[Scalar], sought: Scalar) -> float:
+    """The friction to try next: first as if a line of slope one went through the first, then by that of all runs."""
     if len(found) == 1:
-        guess = tried[0] + free * (1 / wanted.value - 1 / found[0].value)
+        guess = tried[0] + sought.value - found[0].value
         below, above = tried[0] / _APART, tried[0] * _APART
         apart = min(guess, below) if guess < tried[0] else max(guess, above)
         return float(np.clip(apart, tried[0] / _LEAP, tried[0] * _LEAP))
-    line = Line.through(tried, found, wanted.value)
-    guess = line.at(wanted.value) if line.slope > 0 else 0.0
+    line = Line.through(tried, found, sought.value)
+    guess = line.at(sought.value) if line.slope > 0 else 0.0
     return float(np.clip(guess, tried.min() / _LEAP, tried.max() * _LEAP))
+
+
+def _pooled(found: Sequence[Scalar]) -> list[Scalar]:
+    """With the same relative error for all: that of one run alone is not known well."""
+    relative = float(np.sqrt(np.mean([(d.error / d.value) ** 2 for d in found])))
+    return [d._replace(error=relative * d.value) for d in found]
 
 
 def _settled(run: Ensemble, time: float) -> Ensemble:
@@ -158,7 +231,11 @@ def _settled(run: Ensemble, time: float) -> Ensemble:
     )
 
 
-def _coefficient(measured: Diffusion, gamma: float) -> Scalar:
+def _coefficient(measured: Diffusion | Memory, window: float | None, gamma: float) -> Scalar:
+    own = measured.window if isinstance(measured, Memory) else None
+    if own != window:
+        said = ["the whole of time" if w is None else f"{w:g} ps" for w in (own, window)]
+        raise ValueError(f"measure takes {said[0]} and the reference {said[1]}: measure both in the same way")
     coefficient = measured.coefficient
     if not coefficient.value > 0:
         raise ValueError(

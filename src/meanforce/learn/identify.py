@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,15 +41,38 @@ class Identifiability(NamedTuple):
         """Whether the data determine the potential up to a constant."""
         return self.rank + self.gauge == self.size
 
+    @property
+    def unseen(self) -> str:
+        """Where no frame has been, in words: 'pair W-W 0.18 to 0.22 nm, bond A-B 0.5 nm'."""
+        return ", ".join(_regions(self.unsampled))
+
     def __str__(self) -> str:
         lines = [f"{self.rank} of {self.size} coefficients are determined by the data"]
         if self.gauge:
             lines.append(f"{self.gauge} combination(s) only shift the free energy by a constant")
         if self.unsampled:
-            lines.append(f"no frame samples: {', '.join(self.unsampled)}")
+            lines.append(f"no frame samples: {self.unseen}")
         for members in self.combinations:
             lines.append("no label sees: " + " ".join(f"{weight:+.2f} {name}" for name, weight in members))
         return "\n".join(lines)
+
+
+def _regions(names: Sequence[str]) -> list[str]:
+    """Names that differ in one length or angle at the end, as ranges; of others the first and how many there are."""
+    places: dict[tuple[str, str], list[float]] = {}
+    others: dict[str, list[str]] = {}
+    for name in names:
+        if found := re.fullmatch(r"(\D.*?) ([-+.\de]+) (nm|rad)", name):
+            places.setdefault((found[1], found[3]), []).append(float(found[2]))
+        else:
+            others.setdefault(re.split(r": (?=\S+ \d)|, function", name)[0], []).append(name)
+    said = []
+    for (what, unit), values in places.items():
+        at, step = np.sort(values), 1.5 * np.diff(np.sort(values)).min(initial=np.inf)
+        parts = np.split(at, 1 + np.flatnonzero(np.diff(at) > step))
+        spans = [f"{p[0]:g}" if len(p) == 1 else f"{p[0]:g} to {p[-1]:g}" for p in parts]
+        said.append(f"{what} {' and '.join(spans)} {unit}")
+    return said + [n[0] if len(n) == 1 else f"{what} ({len(n)} functions, as {n[0]})" for what, n in others.items()]
 
 
 class Basis(NamedTuple):

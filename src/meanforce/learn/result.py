@@ -18,8 +18,8 @@ class Outcome(enum.Enum):
 
     SOLVED = "Solved: the data determine every coefficient."
     EXTRAPOLATED = (
-        "Solved, but the data do not determine every coefficient. The others follow the prior: smooth, and rising "
-        "towards short distances. See history.identifiability for their names."
+        "Solved, but the data leave parts of the free energy open: distances, angles or surroundings of no frame. "
+        "There it follows its prior: smooth, and rising towards short distances. The history of the fit lists them."
     )
     UNSETTLED = (
         "The regularisation did not settle in the steps allowed: the evidence hardly depends on it, or there are "

@@ -16,6 +16,7 @@ from meanforce.observables.structure import AngularDistribution, RadialDistribut
 from meanforce.observables.surface import DihedralSurface, Surface, SurfaceError, free_energy_surface, surface_error
 from meanforce.observables.thermodynamic import Density, Energy, HeatCapacity, density, energy, heat_capacity
 from meanforce.observables.transport import Diffusion, MeanSquareDisplacement, diffusion, msd, yeh_hummer
+from meanforce.observables.velocities import Memory, VelocityAutocorrelation, vacf, velocity_memory
 
 __all__ = [
     "AngularDistribution",
@@ -28,6 +29,7 @@ __all__ = [
     "FreeEnergy",
     "HeatCapacity",
     "MeanSquareDisplacement",
+    "Memory",
     "Observable",
     "Pressure",
     "RadialDistribution",
@@ -36,6 +38,7 @@ __all__ = [
     "StructureError",
     "Surface",
     "SurfaceError",
+    "VelocityAutocorrelation",
     "adf",
     "adf_error",
     "angle_distribution",
@@ -60,6 +63,8 @@ __all__ = [
     "samples_of",
     "structure_error",
     "surface_error",
+    "vacf",
     "values",
+    "velocity_memory",
     "yeh_hummer",
 ]

@@ -156,6 +156,25 @@ def calibration(seen: Seen) -> Check:
     return _ratio(seen, found, said, "scatter of forces with energies against the model's")
 
 
+def map_invariance(data: Dataset, other: Dataset) -> Check:
+    """E[g.f'] / E[g.f] of two legal force maps on the same frames, which is one: the mean force is that of neither map.
+
+    The two share their configurations, so that only the noise of their difference is in the error.
+    """
+    here, there = data[:], other[:]
+    if len(here) != len(there) or not np.allclose(here.positions, there.positions, atol=1e-5):
+        raise ValueError("two force maps are compared on the same frames of the same beads; map the same atoms twice")
+    if len(data.temperatures) != 1 or here.forces is None or there.forces is None:
+        raise ValueError("maps are compared by forces at one temperature: choose it with data.select(temperature=...)")
+    none = np.zeros(len(here))
+    chain = np.empty(len(here), int)
+    for number, run in enumerate(data.runs()):
+        chain[run] = number
+    seen = Seen(here, chain, data.temperatures[0], np.asarray(here.forces, float), none, none, here.forces, none)
+    found, said = (seen.along_field(np.asarray(frames.forces, float)).work for frames in (there, here))
+    return _ratio(seen, found, said, "forces of another legal map")
+
+
 def concavity(seen: Seen) -> Check:
     """The share of frames with c_v < 0, where c_v + constant scatters energies as the atoms do: none may be."""
     below = (seen.heat_capacity + heat_of_scatter(seen).value < 0).astype(float)

@@ -44,6 +44,12 @@ class Gauge(NamedTuple):
         error = np.hypot(np.linalg.norm(weights * self.constant_error), np.linalg.norm(slopes * self.slope_error))
         return Scalar("energy beside the model's", float(value), float(error), "kJ/mol")
 
+    def covariance(self, kelvins: Values) -> Float[np.ndarray, "temperatures temperatures"]:
+        """Of the errors of the constants at several temperatures: beyond those that are known they go together."""
+        weights, slopes = (np.stack(part) for part in zip(*(self._weights(t) for t in kelvins), strict=True))
+        rows = np.concatenate([weights * self.constant_error, slopes * self.slope_error], axis=1)
+        return rows @ rows.T
+
     def heat_capacity(self, kelvin: float) -> Scalar:
         """Its slope in temperature, in kJ/(mol K): straight between known temperatures, constant beyond."""
         weights = np.array([np.interp(kelvin, self.kelvin, unit) for unit in np.eye(len(self.kelvin))])

@@ -48,11 +48,11 @@ class MeanSquareDisplacement:
         if length < 4:
             raise ValueError(f"{len(frames)} frames in a chain are too few to follow motion: "
                              f"{4 * self.pieces} or more are needed, or fewer pieces")  # fmt: skip
-        step = _time_step(frames)
+        step = time_step(frames)
         paths = unwrapped(frames.positions, frames.box)
         if self.remove_drift:
             paths = paths - np.einsum("i,tid->td", topology.masses / topology.masses.sum(), paths)[:, None]
-        paths = paths[:, _chosen(topology, self.species)]
+        paths = paths[:, chosen_beads(topology, self.species)]
         lags = max(2, length // 2)
         if self.longest is not None:
             lags = min(lags, int(self.longest / step + 1.5))
@@ -185,7 +185,8 @@ def _finite_size(source, viscosity: float) -> float:
     return yeh_hummer(samples.state.temperature, viscosity, float(lengths[0]))
 
 
-def _chosen(topology: Topology, species: str | None) -> np.ndarray:
+def chosen_beads(topology: Topology, species: str | None) -> np.ndarray:
+    """Which beads are of a species; all of them for None."""
     if species is None:
         return np.ones(len(topology), bool)
     if species not in topology.types:
@@ -193,7 +194,8 @@ def _chosen(topology: Topology, species: str | None) -> np.ndarray:
     return np.array([s == species for s in topology.species])
 
 
-def _time_step(frames: Frames) -> float:
+def time_step(frames: Frames) -> float:
+    """The time between the frames of one chain, ps."""
     if frames.time is None:
         raise ValueError("the frames carry no times: motion cannot be measured without them")
     step = np.diff(frames.time)

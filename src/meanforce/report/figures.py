@@ -26,9 +26,15 @@ STAND_INS = {
     "reference": "#040506",
     "model": "#050607",
     "rival": "#060708",
+    "third": "#070809",
+    "fourth": "#08090a",
 }
-_DASHES = {"reference": "-", "model": (0, (6, 1.6)), "rival": (0, (5, 1.5, 1, 1.5))}
-_WIDTH = {"reference": 2.0, "model": 1.9, "rival": 1.5}
+_DASHES = {
+    "reference": "-", "model": (0, (6, 1.6)), "rival": (0, (5, 1.5, 1, 1.5)), "third": (0, (1.2, 1.2)),
+    "fourth": (0, (9, 2, 2, 2)),
+}  # fmt: skip
+_WIDTH = {"reference": 2.0, "model": 1.9, "rival": 1.5, "third": 1.7, "fourth": 1.5}
+_MARKS = {"reference": "s", "model": "o", "rival": "D", "third": "v", "fourth": "P"}
 _BAND = 2.0  # standard errors to either side
 
 _STYLE: dict = {
@@ -59,7 +65,7 @@ _STYLE: dict = {
 
 
 class Series(NamedTuple):
-    """A curve with the name it has in the legend and the part it plays: 'reference', 'model' or 'rival'."""
+    """A curve with the name it has in the legend and its part: 'reference', 'model', 'rival', 'third' or 'fourth'."""
 
     curve: Curve
     label: str
@@ -68,11 +74,11 @@ class Series(NamedTuple):
 
 def overlay(
     series: Sequence[Series], title: str, caption: str, *, span: tuple[float, float] | None = None,
-    learned: Sequence[float] = (),
+    learned: Sequence[float] = (), mark: str = "learned from",
 ) -> Figure:  # fmt: skip
     """Curves on one axis with bands of two standard errors, and below them their distance from the first.
 
-    `learned` marks places on the axis with triangles, and the curves with points.
+    `learned` marks places on the axis with triangles, which the legend calls `mark`, and the curves with points.
     """
     reference = series[0].curve
     with _canvas() as figure:
@@ -87,7 +93,7 @@ def overlay(
         lowest = min(float(s.curve.value.min()) for s in series)
         top.set_ylim(bottom=0.0 if lowest >= 0 and not learned else None)
         _headroom(top)
-        _learned(top, learned)
+        _learned(top, learned, mark)
         top.set_ylabel(reference.value_label)
         _legend(figure, top)
         bottom.set_ylabel("difference")
@@ -147,6 +153,39 @@ def panels(
     return Figure(title, description, caption, svg, wide=True)
 
 
+def errors(
+    groups: Sequence[tuple[str, Sequence[Series]]], title: str, caption: str, *, decades: bool = False,
+    level: float | None = None,
+) -> Figure:  # fmt: skip
+    """Errors of models, on a logarithmic scale, one small plot for each group; with `decades` the axis is one too.
+
+    Bars are two standard errors. What is not told from zero is an open mark where it may at most be.
+    """
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    with _canvas(width=11.6 if columns > 1 else 6.4, height=1.5 + 2.6 * rows) as figure:
+        plots = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for plot, (name, series) in zip(plots.flat, groups, strict=False):
+            plot.set_yscale("log")
+            if decades:
+                _decades(plot, np.unique(np.concatenate([s.curve.axis for s in series])))
+            if level is not None:
+                plot.axhline(level, color=STAND_INS["muted"], lw=1.2, ls=(0, (1.5, 2.5)), label="what would matter")
+            for s in series:
+                _dots(plot, s)
+            plot.set_title(name, fontsize=11.5, loc="left", pad=4)
+        for plot in plots.flat[len(groups) :]:
+            plot.set_visible(False)
+            plots[-2, list(plots[-1]).index(plot)].tick_params(labelbottom=True)
+        first = groups[0][1][0].curve
+        figure.supxlabel(first.axis_label, fontsize=11.5)
+        figure.supylabel(first.value_label, fontsize=11.5)
+        _legend(figure, plots[0, 0])
+        description = " ".join(f"{name}: {_describe(series)}" for name, series in groups)
+        svg = _svg(figure, title, description)
+    return Figure(title, description, caption, svg, wide=columns > 1)
+
+
 def maps(panels: Sequence[tuple[str, np.ndarray]], axis: np.ndarray, labels: tuple[str, str], title: str,
          caption: str) -> Figure:  # fmt: skip
     """Free-energy surfaces side by side, in kT above their minima: darker where they are lower."""
@@ -199,11 +238,11 @@ def parity(
     return Figure(title, description, caption, svg)
 
 
-def _learned(axes, places: Sequence[float]) -> None:
+def _learned(axes, places: Sequence[float], mark: str = "learned from") -> None:
     """Triangles on the axis."""
     if len(places):
         axes.plot(places, np.full(len(places), 0.025), transform=axes.get_xaxis_transform(), marker="^", ms=7, ls="",
-                  color=STAND_INS["muted"], label="learned from", clip_on=False)  # fmt: skip
+                  color=STAND_INS["muted"], label=mark, clip_on=False)  # fmt: skip
 
 
 def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series, *, points: bool = False) -> None:
@@ -211,17 +250,42 @@ def _line(axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, series: Series,
     if np.isfinite(error).all() and error.any():
         band = axes.fill_between(x, y - _BAND * error, y + _BAND * error, color=colour, alpha=0.22, linewidth=0)
         band.set_gid(f"band {series.role}")
-    order = {"reference": 2.2, "model": 2.4, "rival": 2.3}[series.role]
+    order = {"reference": 2.2, "model": 2.4}.get(series.role, 2.3)
     (line,) = axes.plot(x, y, color=colour, lw=_WIDTH[series.role], ls=_DASHES[series.role], label=series.label)
     line.set(gid=f"data {series.role}", zorder=order)
     if points:
         line.set(marker="o", markersize=4.5)
 
 
+def _dots(axes, series: Series) -> None:
+    """A line through points with bars; a bar that reaches zero becomes an open mark at its upper end."""
+    (x, y), bar = series.curve[1:3], _BAND * np.nan_to_num(series.curve.error)
+    open_ = y <= bar
+    at = np.where(open_, np.maximum(y, 0.0) + bar, y)
+    if (known := at > 0).any():
+        x, y, bar, open_, at = x[known], y[known], bar[known], open_[known], at[known]
+    colour, mark = STAND_INS[series.role], _MARKS[series.role]
+    (line,) = axes.plot(x, at, color=colour, lw=_WIDTH[series.role], ls=_DASHES[series.role], label=series.label,
+                        marker=mark, ms=5.5, markevery=np.flatnonzero(~open_).tolist())  # fmt: skip
+    line.set(gid=f"data {series.role}")
+    if open_.any():
+        (marks,) = axes.plot(x[open_], at[open_], color=colour, ls="", marker=mark, ms=6, markerfacecolor="none")
+        marks.set_gid("data open")
+    full = ~open_ & (bar > 0)
+    axes.vlines(x[full], (y - bar)[full], (y + bar)[full], color=colour, lw=1.3)
+
+
+def _decades(axes, places: np.ndarray) -> None:
+    """A logarithmic axis that names the places where there is something."""
+    axes.set_xscale("log")
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xticks([], minor=True)
+
+
 def _legend(drawing, axes) -> None:
     """Above the plot, where no curve can run through it; in one row if that fits."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = len(labels) if sum(len(label) + 6 for label in labels) < 64 else 1
+    columns = len(labels) if sum(len(label) + 6 for label in labels) < 11.5 * drawing.get_figwidth() else 1
     drawing.legend(handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.6, borderaxespad=0.2)
 
 

@@ -33,6 +33,8 @@ _MEANING = {
     "energies against the entropy of the beads": "energies of the atoms less the model's do not depend on its entropy",
     "scatter of forces with energies against the model's": "(f - F)(U - E) over Cov(f, U) along the same field",
     "labels of the atoms against configurations": "the same relation for the labels alone: a check of the data",
+    "forces of another legal map": "E[g.f'] = E[g.f] for labels f and f' by two legal maps from atoms to beads: the "
+    "mean force depends on neither",
     "energies against their scatter": "total variance: the rise of the energies to the next temperature over the heat "
     "capacity that their scatter at fixed beads gives",
     "frames with negative heat capacity": "A is concave in T: c_v is positive in every frame",
@@ -60,6 +62,35 @@ class Energetics(NamedTuple):
     heat: Scalar | None
     atoms_heat: Scalar | None
     learned: bool
+    entropy: Scalar | None = None  # above that at the lowest temperature
+    atoms_entropy: Scalar | None = None
+
+
+class Heating(NamedTuple):
+    """Energy per molecule of the beads over a ramp, and at rest at single temperatures; without the model's gauge."""
+
+    ramp: tuple[float, float]  # K
+    along: Curve
+    rest: Curve
+    compared: tuple[tuple[float, Scalar, Scalar], ...]  # K, of the ramp as it passes there, at rest
+
+
+class Motion(NamedTuple):
+    """Diffusion coefficients at one temperature (K), with a friction that was matched to the atoms at one of them."""
+
+    kelvin: float
+    model: Scalar
+    atoms: Scalar
+    matched: bool  # here
+
+
+class Exchanged(NamedTuple):
+    """Two neighbours on the ladder of a replica exchange (K), and how often they changed places."""
+
+    low: float
+    high: float
+    tried: int
+    accepted: float  # mean probability
 
 
 @dataclass(frozen=True)
@@ -72,6 +103,10 @@ class Report:
     energetics: tuple[Energetics, ...]
     checks: tuple[Check, ...]
     determined: tuple[int, int] | None = None  # coefficients that labels determine, or that shift A, of all
+    motion: tuple[Motion, ...] = ()
+    heating: Heating | None = None
+    exchanged: tuple[Exchanged, ...] = ()
+    round_trips: int = 0  # of all replicas, between the ends of the ladder
 
 
 def thermodynamics(found: Report) -> Section:
@@ -88,6 +123,14 @@ def thermodynamics(found: Report) -> Section:
     judged += _energy_verdicts(found)
     if found.energetics:
         tables.append(_energy_table(found))
+    if found.motion:
+        figures += _motion_figures(found)
+        judged += _motion_verdicts(found)
+    if found.heating is not None:
+        figures.append(_heating_figure(found, found.heating))
+        judged += _heating_verdicts(found, found.heating)
+    if found.exchanged:
+        tables.append(_exchange_table(found))
     kinds = [(name, list(group)) for name, group in groupby(sorted(found.checks, key=_place), key=_kind)]
     judged += [_check_verdict(found, name, checks) for name, checks in kinds]
     if found.determined is not None:
@@ -168,6 +211,10 @@ def _energy_figures(found: Report) -> list[Figure]:
     if len(heats) > 1:
         what = "Scatter of the beads' energy in the simulation, and that of the atoms at fixed beads. "
         drawn.append(_over_t(found, ("configurational heat capacity", "C_V"), what, heats))
+    rises = [(e.kelvin, e.entropy, e.atoms_entropy) for e in found.energetics if e.entropy is not None]
+    if len(rises) > 1:
+        what = f"ΔS = S − S({rises[0][0]:g} K), the integral of dU/T, for atoms and model from the energies above. "
+        drawn.append(_over_t(found, ("rise of the entropy", "ΔS"), what, rises))
     return drawn
 
 
@@ -190,9 +237,11 @@ def _energy_verdicts(found: Report) -> list[Verdict]:
     for rule, which, theirs in (
         (verdicts.ENERGY_OVER_T, "energy", "atoms_energy"),
         (verdicts.HEAT_CAPACITY, "heat", "atoms_heat"),
+        (verdicts.ENTROPY, "entropy", "atoms_entropy"),
     ):
         pairs = [(e.kelvin, getattr(e, which), getattr(e, theirs)) for e in found.energetics]
         known = [(kelvin, ours, atoms) for kelvin, ours, atoms in pairs if ours is not None and atoms is not None]
+        known = known[which == "entropy" :]  # the first is zero by definition
         if known:
             single = [(k, verdicts.compare_scalars(rule, ours, atoms, found.name)) for k, ours, atoms in known]
             judged.append(_worst(rule.observable, single))
@@ -203,14 +252,71 @@ def _energy_table(found: Report) -> Table:
     said = lambda s: "–" if s is None else with_error(s.value, s.error)
     rows = tuple(
         (f"{e.kelvin:g}", "yes" if e.learned else "no", said(e.energy), said(e.atoms_energy), said(e.heat),
-         said(e.atoms_heat))
+         said(e.atoms_heat), said(e.entropy), said(e.atoms_entropy))
         for e in found.energetics
     )  # fmt: skip
-    header = ("T / K", "Learned from", "U, model / kJ/mol", "U, atoms", "C_V, model / J/(mol K)", "C_V, atoms")
+    header = ("T / K", "Learned from", "U, model / kJ/mol", "U, atoms", "C_V, model / J/(mol K)", "C_V, atoms",
+              "ΔS, model / J/(mol K)", "ΔS, atoms")  # fmt: skip
     title = (
-        "Potential energy and configurational heat capacity per molecule, with the model's gauge. One standard error."
+        "Potential energy, configurational heat capacity and rise of the entropy, ΔS, per molecule, with the model's "
+        "gauge. One standard error."
     )
-    return Table(title, header, rows, (True, False, True, True, True, True))
+    return Table(title, header, rows, (True, False, *(True for _ in header[2:])))
+
+
+def _motion_figures(found: Report) -> list[Figure]:
+    """Diffusion over temperature, where there is more than one."""
+    if len(found.motion) < 2:
+        return []
+    kelvin, matched = np.array([m.kelvin for m in found.motion]), [m.kelvin for m in found.motion if m.matched]
+    series = []
+    for label, role, values in (("atoms", "reference", [m.atoms for m in found.motion]),
+                                (found.name, "model", [m.model for m in found.motion])):  # fmt: skip
+        value, error = (np.array([getattr(v, part) for v in values]) for part in ("value", "error"))
+        curve = Curve("diffusion", kelvin, value, error, "temperature / K", f"D / ({_spelled(values[0]).unit})")
+        series.append(Series(curve, label, role))
+    caption = (
+        "Langevin friction is matched to the atoms where the triangle is; elsewhere, with the same friction, diffusion "
+        "is a prediction. Bands: two standard errors."
+    )
+    return [overlay(series, "Diffusion over temperature", caption, learned=matched, mark="friction matched")]
+
+
+def _spelled(value: Scalar) -> Scalar:
+    """With the power of ten of its unit as people write it."""
+    return value._replace(unit=value.unit.replace("1e-9 ", "10⁻⁹\u00a0"))
+
+
+def _motion_verdicts(found: Report) -> list[Verdict]:
+    """Where friction was matched there is nothing to judge."""
+    rule = verdicts.DIFFUSION
+    single = [(m.kelvin, verdicts.compare_scalars(rule, _spelled(m.model), _spelled(m.atoms), found.name))
+              for m in found.motion if not m.matched]  # fmt: skip
+    return [_worst(f"{rule.observable}, predicted", single)] if single else []
+
+
+def _heating_figure(found: Report, heating: Heating) -> Figure:
+    first, last = heating.ramp
+    verb = "heated" if last > first else "cooled"
+    series = [Series(heating.rest, "at one temperature each", "reference"),
+              Series(heating.along, f"{verb} from {first:g} to {last:g} K", "model")]  # fmt: skip
+    caption = "Energy of the beads as the model has it. Beads that fall behind the ramp lie off the points at rest. "
+    return trace(series, "Energy per molecule over the ramp", caption + _marks(found), learned=found.learned)
+
+
+def _heating_verdicts(found: Report, heating: Heating) -> list[Verdict]:
+    rule = verdicts.RAMP
+    single = [(k, verdicts.compare_scalars(rule, ours, rest, found.name)) for k, ours, rest in heating.compared]
+    return [_worst(rule.observable, single)] if single else []
+
+
+def _exchange_table(found: Report) -> Table:
+    rows = tuple((f"{e.low:g} – {e.high:g}", str(e.tried), number(e.accepted, 2)) for e in found.exchanged)
+    title = (
+        f"Exchanges of replicas between neighbouring temperatures, and {found.round_trips} round trips between the "
+        "coldest and the hottest. A fifth accepted or more is good."
+    )
+    return Table(title, ("T / K", "Tried", "Accepted"), rows, (False, True, True))
 
 
 def _kind(check: Check) -> str:
@@ -233,7 +339,7 @@ def _single(check: Check) -> Verdict:
 
 def _check_verdict(found: Report, name: str, checks: Sequence[Check]) -> Verdict:
     worst = _worst(name, [(c.kelvin, _single(c)) for c in checks])
-    data = name.startswith("labels")
+    data = name in ("labels of the atoms against configurations", "forces of another legal map")
     return Verdict(worst.observable, worst.outcome, worst.finding, worst.rule, "" if data else found.name)
 
 

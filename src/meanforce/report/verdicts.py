@@ -63,6 +63,8 @@ DENSITY = Rule("density", effect=0.01, k=2.0, relative=True)
 # One verdict for several temperatures, of which any may be out by chance: three errors.
 ENERGY_OVER_T = Rule("mean energy of the atoms over temperatures", effect=0.1, k=3.0, unit="kJ/mol per molecule")
 HEAT_CAPACITY = Rule("configurational heat capacity over temperatures", effect=0.1, k=3.0, relative=True)
+ENTROPY = Rule("rise of the entropy with temperature", effect=0.5, k=3.0, unit="J/(mol K) per molecule")
+RAMP = Rule("energy over the ramp against that at rest", effect=0.1, k=3.0, unit="kJ/mol per molecule")
 FORCE_BALANCE = Rule("forces against configurations", effect=0.02, k=3.0, relative=True)
 BALANCE = Rule("exact relation between labels and model", effect=0.1, k=3.0, relative=True)
 NEGATIVE_HEAT = Rule("frames with negative heat capacity", effect=0.01, k=2.0)
