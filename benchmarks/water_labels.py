@@ -28,7 +28,7 @@ from meanforce.reference.water import MODELS, Water
 from meanforce.units import KB
 
 KELVIN, CUTOFF, RANGES = 300.0, 0.45, (0.0, 0.35, 0.45)
-FRAMES = {27: (12, 300), 64: (6, 250), 216: (2, 150)}  # molecules: frames, samples of each replica
+FRAMES = {27: (8, 250), 64: (3, 200), 216: (1, 120)}  # molecules: frames, samples of each replica
 KT = KB * KELVIN
 
 

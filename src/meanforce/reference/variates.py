@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from meanforce.reference.ewald import images
+from meanforce.reference.ewald import Interaction, images
 from meanforce.reference.ewald_kernels import Images, Tables, evaluate
 from meanforce.reference.flexible import FlexibleWater, opened
 from meanforce.reference.variate_kernels import stirred
@@ -91,13 +91,18 @@ class Observed(NamedTuple):
         around = images(centres, box, water.cutoff, water.radius(atoms - centres[:, None]))
         return Observed(water, water.tables(atoms, box), around, shell, int(shell.max()))
 
-    def sample(self, atoms: Float[np.ndarray, "molecules atoms 3"], temperature: float, kind: Kind) -> Sample:
-        """At one configuration of whole molecules (nm), with the same centres."""
+    def seen(self, atoms: Float[np.ndarray, "molecules atoms 3"]) -> Interaction:
+        """Energies and forces at one configuration of whole molecules (nm), with the same centres."""
         shares, forces = evaluate(atoms, self.around, self.tables)
         excluded, push = self.water.between.exclusions(atoms)
         own, pull = self.water.bonded(atoms)
-        field, divergence = FIELDS[kind](self.water, atoms)
+        shares = shares + excluded + own
+        return Interaction(float(shares.sum()), shares, forces + push + pull)
+
+    def sample(self, atoms: Float[np.ndarray, "molecules atoms 3"], temperature: float, kind: Kind) -> Sample:
+        """With the variates of one kind of field at a temperature (K)."""
+        found, (field, divergence) = self.seen(atoms), FIELDS[kind](self.water, atoms)
         kt = KB * temperature
-        variates = np.sum(field * (forces + push + pull), axis=(1, 2)) + kt * divergence
+        variates = np.sum(field * found.forces, axis=(1, 2)) + kt * divergence
         slope = kt * stirred(atoms, field, self.around, self.tables, self.shell, self.ranges)
-        return Sample(forces.sum(1), shares + excluded + own, variates, divergence, slope)
+        return Sample(found.forces.sum(1), found.shares, variates, divergence, slope)
