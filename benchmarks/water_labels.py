@@ -4,7 +4,7 @@ benchmarks/water_labels.py FOLDER [--molecules 27 64 216]     one line of JSON f
 
 Frames come from short runs of SPC/E and SPC/Fw at 300 K; at each, replicas are sampled with the centres held. A label
 is (f - <f>)(U - <U>) of one sample with centres from all samples of the frame: with the whole energy, with that of the
-molecules within a range, and for flexible molecules with control variates. `gain` is the variance of the label with the
+molecules within a range, and with control variates. `gain` is the variance of the label with the
 whole energy over that of this kind; errors come from the scatter of frames and replicas.
 """
 
@@ -19,17 +19,17 @@ import numpy as np
 import meanforce as mf
 from meanforce import reference
 from meanforce.numerics import replicas as across
-from meanforce.reference.ewald import RigidWater, images
-from meanforce.reference.ewald_kernels import evaluate
+from meanforce.reference.ewald import RigidWater
 from meanforce.reference.fixed import FixedSampling, draw_fixed, shells
 from meanforce.reference.flexible import FlexibleWater
-from meanforce.reference.variates import FIELDS, Observed
+from meanforce.reference.variates import Observed
 from meanforce.reference.water import MODELS, Water
 from meanforce.units import KB
 
 KELVIN, CUTOFF, RANGES = 300.0, 0.45, (0.0, 0.35, 0.45)
-FRAMES = {27: (8, 250), 64: (3, 200), 216: (1, 120)}  # molecules: frames, samples of each replica
+FRAMES = {27: (8, 250), 64: (4, 200), 216: (2, 120)}  # molecules: frames, samples of each replica
 KT = KB * KELVIN
+BEST = {"spce": "whole, turn", "spc-fw": "whole, strain and turn"}
 
 
 class Series(NamedTuple):
@@ -37,7 +37,7 @@ class Series(NamedTuple):
 
     forces: np.ndarray  # (replicas, samples, molecules, 3)
     shares: np.ndarray  # (replicas, samples, molecules)
-    variates: dict[str, tuple[np.ndarray, np.ndarray, float]]  # v, slopes, and the factor of v
+    variates: dict[str, tuple[np.ndarray, np.ndarray]]  # v of each molecule and slopes, times the best factor
 
 
 def atoms(folder: Path, model: str, molecules: int, frames: int) -> mf.Dataset:
@@ -54,21 +54,16 @@ def atoms(folder: Path, model: str, molecules: int, frames: int) -> mf.Dataset:
 
 def sampled(water, whole: np.ndarray, box: np.ndarray, sampling: FixedSampling, number: int) -> Series:
     drawn = draw_fixed(water, whole, box, KELVIN, sampling, number=number)
-    shell = shells(water.centres(whole), box, RANGES)
     flat = drawn.reshape(-1, *drawn.shape[2:])
     fold = lambda values: np.array(values).reshape(*drawn.shape[:2], *np.shape(values[0]))
-    if isinstance(water, RigidWater):
-        sites = water.place(whole)
-        around = images(water.centres(whole), box, water.cutoff, water.radius(sites - water.centres(whole)[:, None]))
-        tables = water.tables(sites, box)
-        shares, forces = zip(*(evaluate(x, around, tables) for x in flat), strict=True)
-        return Series(fold([f.sum(1) for f in forces]), fold(shares), {})
-    observed, variates = Observed.of(water, whole, box, shell), {}
-    for kind in FIELDS:
+    observed, variates = Observed.of(water, whole, box, RANGES), {}
+    for kind in ("turn",) if isinstance(water, RigidWater) else ("virial", "strain", "turn"):
         seen = [observed.sample(x, KELVIN, kind) for x in flat]
         v, slope = fold([s.variates for s in seen]), fold([s.slope for s in seen])
-        factor = KT**2 * np.mean([s.divergence for s in seen]) / v.var(axis=(0, 1)).mean()
-        variates[kind] = v, slope, float(factor)
+        factor = KT**2 * np.mean([s.divergence for s in seen]) / v.var(axis=(0, 1)).mean()  # the best one
+        variates[kind] = factor * v, factor * slope
+    if "strain" in variates:
+        variates["strain and turn"] = tuple(map(np.add, variates["strain"], variates["turn"]))
     return Series(fold([s.forces for s in seen]), fold([s.shares for s in seen]), variates)
 
 
@@ -80,8 +75,8 @@ def labels(series: Series, shell: np.ndarray):
         near = (shell <= reach) if reach < len(RANGES) else np.ones(shell.shape, bool)
         label = force * (shares @ near.T)[..., None]
         if variate is not None:
-            v, slope, factor = series.variates[variate]
-            label = label + factor * (force * (v @ near.T)[..., None] + slope[:, :, reach])
+            v, slope = series.variates[variate]
+            label = label + force * (v @ near.T)[..., None] + slope[:, :, reach]
         name = f"local {RANGES[reach]:g} nm" if reach < len(RANGES) else "whole"
         yield name + (f", {variate}" if variate else ""), label
 
@@ -94,30 +89,29 @@ def measured(folder: Path, model: str, molecules: int) -> None:
     sampling = FixedSampling(replicas=4, burn_in=150, samples=samples, stride=4, seed=7)
     noise: dict[str, list] = {}
     signal: dict[str, list] = {}
-    factors, energies = [], []
+    energies = []
     for number in range(frames):
         box = np.diagonal(data[number].box[0]).astype(float)
         x = data[number].positions[0].astype(float).reshape(molecules, 3, 3)
         x = x - box * np.round((x - x[:, :1]) / box)
         series = sampled(water, x, box, sampling, number)
         energies.append(series.shares.sum(-1).var())
-        factors.append({kind: v[2] for kind, v in series.variates.items()})
         means = {}
         for name, label in labels(series, shells(water.centres(x), box, RANGES)):
             centre = label.mean((0, 1))
             noise.setdefault(name, []).append(((label - centre) ** 2).mean((1, 2, 3)))
             means[name] = label.mean(1)
-        best = means["whole, strain" if series.variates else "whole"]
+        best = means[BEST[model]]
         for name, mean in means.items():  # the part of the response that local labels hold, from different replicas
             signal.setdefault(name, []).append(across._pairs(mean, best).mean())
     for name in noise:
-        tell(model, molecules, name, noise, signal, {"factors": factors[0], "var_u": float(np.mean(energies))})
+        tell(model, molecules, name, noise, signal, {"var_u": float(np.mean(energies))})
 
 
 def tell(model: str, molecules: int, name: str, noise: dict, signal: dict, more: dict) -> None:
     whole, own = np.array(noise["whole"]), np.array(noise[name])  # (frames, replicas)
     gain = (whole / own).reshape(-1)
-    full = signal["whole, strain" if "whole, strain" in signal else "whole"]
+    full = signal[BEST[model]]
     error = lambda values: float(np.std(values, ddof=1) / np.sqrt(len(values)))
     line = {
         "model": model, "molecules": molecules, "label": name, "gain": float(gain.mean()), "gain_error": error(gain),

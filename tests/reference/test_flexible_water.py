@@ -1,17 +1,19 @@
 """Flexible water at fixed centres: energies of OpenMM, one molecule by quadrature, two by weighted random draws."""
 
 import dataclasses
+from itertools import product
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from meanforce.data.mapping import Mapping
 from meanforce.reference import ReferenceRun, Water, hold, open_reference, read_errors, run
 from meanforce.reference.ewald import RigidWater
 from meanforce.reference.ewald_kernels import evaluate
-from meanforce.reference.fixed import FixedSampling, draw_fixed, sample_fixed, shells
+from meanforce.reference.fixed import FixedSampling, draw_fixed, sample_fixed
 from meanforce.reference.flexible import FlexibleWater
-from meanforce.reference.variates import FIELDS, Observed
+from meanforce.reference.variates import Observed
 from meanforce.reference.water import molecule_geometry
 from meanforce.units import KB
 
@@ -128,8 +130,6 @@ def test_one_molecule_agrees_with_quadrature(lone):
 
 def random_pairs(water, count, rng):
     """Molecules of random turns and of shapes drawn from bonds and angles alone: whole molecules, and log-weights."""
-    from scipy.spatial.transform import Rotation
-
     inside = water.inside
     r = inside.lengths[0] + np.sqrt(KT / inside.stiffness[0]) * rng.normal(size=(count, 2, 2))
     angle = inside.angles[0] + np.sqrt(KT / inside.bending[0]) * rng.normal(size=(count, 2))
@@ -147,7 +147,7 @@ def test_two_molecules_agree_with_weighted_random_draws(lone):
     sampling = FixedSampling(replicas=24, burn_in=100, samples=1000, stride=4, start="random", ranges=(0.0,), seed=3)
     labels = sample_fixed(lone, CENTRES[:, None] + body(lone), BOX, (T,), sampling)[0]
     atoms, log = random_pairs(lone, 12_000, np.random.default_rng(8))
-    observed = Observed.of(lone, atoms[0], BOX, np.array([[0, 1], [1, 0]]))
+    observed = Observed.of(lone, atoms[0], BOX)
     inner = lone.bonded(atoms.reshape(-1, 3, 3))[0].reshape(-1, 2).sum(1)
     excluded = lone.between.exclusions(atoms.reshape(-1, 3, 3))[0].reshape(-1, 2).sum(1)
     seen = [evaluate(x, observed.around, observed.tables) for x in atoms]
@@ -170,29 +170,51 @@ def test_two_molecules_agree_with_weighted_random_draws(lone):
         assert abs(found[0] - weights @ values) < 3 * error, name
 
 
-@pytest.mark.parametrize("kind", FIELDS)
+@pytest.mark.parametrize("kind", ["virial", "strain"])
 def test_fields_keep_the_centre_and_know_their_divergence(box_of_water, kind):
-    water, atoms, _ = box_of_water
-    field, divergence = FIELDS[kind](water, atoms)
-    np.testing.assert_allclose(water.centres(field), 0, atol=1e-15)
+    water, atoms, box = box_of_water
+    field = lambda x: Observed.of(water, x, box).field(kind, x, x)
+    np.testing.assert_allclose(water.centres(field(atoms).atoms), 0, atol=1e-15)
     step, found = 1e-6, np.zeros(len(atoms))
     for atom in (1, 2):
         for axis in range(3):
             shift = np.zeros((1, 3, 3))
             shift[0, atom, axis] = step
-            rise = FIELDS[kind](water, atoms + shift).atoms - FIELDS[kind](water, atoms - shift).atoms
+            rise = field(atoms + shift).atoms - field(atoms - shift).atoms
             found += (rise[:, atom] - rise[:, 0])[:, axis] / (2 * step)
-    np.testing.assert_allclose(divergence, found, rtol=1e-6)
+    np.testing.assert_allclose(field(atoms).divergence, found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["spc-fw", "tip4p-2005"])
+def test_the_field_of_torques_knows_its_divergence(model):
+    """The slope of a molecule's own torque while it turns about each axis, with the centre where it is."""
+    system = Water(model=model, molecules=32, density=1.0, cutoff=0.45).build()
+    water = (FlexibleWater if model == "spc-fw" else RigidWater).of(system, 1e-4)
+    atoms, box = system.positions[system.atoms].reshape(-1, 3, 3), np.diagonal(system.box)
+    observed, sites = Observed.of(water, atoms, box), water.place(atoms)
+    forces = observed.seen(sites).forces
+    field, divergence = observed.field("turn", sites, forces)
+    assert abs(np.einsum("msa,msa->ms", field, sites - observed.centres[:, None])).max() < 1e-12
+    step = 1e-6
+    for i in (0, 17):
+        slope = 0.0
+        for axis, sign in product(range(3), (1, -1)):
+            turn = Rotation.from_rotvec(sign * step * np.eye(3)[axis]).as_matrix()
+            moved = sites.copy()
+            moved[i] = observed.centres[i] + (sites[i] - observed.centres[i]) @ turn.T
+            pulled = observed.seen(moved).forces[i]
+            slope += sign * np.cross(moved[i] - observed.centres[i], pulled).sum(0)[axis] / (2 * step)
+        assert divergence[i] == pytest.approx(slope, rel=1e-6)
 
 
 def test_slopes_are_those_of_the_forces(box_of_water):
     water, atoms, box = box_of_water
-    shell = shells(water.centres(atoms), box, (0.0, 0.35))
-    found = Observed.of(water, atoms, box, shell).sample(atoms, T, "strain")
-    field = FIELDS["strain"](water, atoms).atoms
+    observed = Observed.of(water, atoms, box, (0.0, 0.35))
+    found = observed.sample(atoms, T, "strain")
+    field = observed.field("strain", atoms, atoms).atoms
     step = 1e-6
     for reach, i in ((0, 3), (1, 3), (2, 3), (2, 20)):
-        along = step * field * (shell[i] <= reach)[:, None, None]
+        along = step * field * (observed.shell[i] <= reach)[:, None, None]
         rise = water.interaction(atoms + along, box).forces[i] - water.interaction(atoms - along, box).forces[i]
         np.testing.assert_allclose(found.slope[reach, i], KT * rise.sum(0) / (2 * step), rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(found.shares, water.interaction(atoms, box).shares, rtol=1e-10)
@@ -204,11 +226,11 @@ def drawn(lone):
     return draw_fixed(lone, CENTRES[:, None] + body(lone), BOX, T, sampling)
 
 
-@pytest.mark.parametrize("kind", FIELDS)
+@pytest.mark.parametrize("kind", ["virial", "strain", "turn"])
 def test_variates_average_to_zero_and_leave_responses_alone(lone, drawn, kind):
     """v and f v + kT (n.grad) f vanish on average, and U loses noise to the strain's variate."""
     atoms = drawn[0, 0]
-    observed = Observed.of(lone, atoms, BOX, np.array([[0, 1], [1, 0]]))
+    observed = Observed.of(lone, atoms, BOX)
     seen = [[observed.sample(x, T, kind) for x in replica] for replica in drawn]
     v = np.array([[s.variates.sum() for s in replica] for replica in seen])
     energy = np.array([[s.shares.sum() for s in replica] for replica in seen])
@@ -225,6 +247,9 @@ def test_constrained_molecules_are_refused_with_the_reason(system):
     rigid = Water(model="spce", molecules=32, density=1.0, cutoff=0.45).build()
     with pytest.raises(ValueError, match="96 distances in the molecules are constrained.*RigidWater"):
         FlexibleWater.of(rigid)
+    observed = Observed.of(RigidWater.of(rigid), rigid.positions.reshape(-1, 3, 3), np.diagonal(rigid.box))
+    with pytest.raises(ValueError, match="fixed lengths.*use 'turn'"):
+        observed.sample(rigid.positions.reshape(-1, 3, 3), T, "strain")
     with pytest.raises(ValueError, match="flexible; use FlexibleWater"):
         RigidWater.of(system)
 

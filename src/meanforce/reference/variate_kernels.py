@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from meanforce.reference.ewald_kernels import COULOMB, DEGREE, _phases
+from meanforce.reference.ewald_kernels import COULOMB, DEGREE, _phases, structure
 
 
 @numba.njit(cache=True)
@@ -121,4 +121,74 @@ def stirred(sites, fields, images, tables, shell, ranges):
                     near += each[j, 2:]
             _waves(total[:2], each[i], near, tables, out[reach, i])
         _waves(total[:2], each[i], total[2:], tables, out[ranges, i])
+    return out
+
+
+@numba.njit(cache=True)
+def _turned_pairs(i, sites, arms, images, tables):
+    """The part of pairs within the cut-off in `turned`, of molecule i."""
+    width, apart, g, out = sites.shape[1], np.empty(3), np.empty(2), 0.0
+    for entry in range(images.first[i], images.first[i + 1]):
+        j = images.other[entry]
+        for a in range(width):
+            arm = arms[i, a]
+            reach = (arm**2).sum()
+            for b in range(width):
+                square, along = 0.0, 0.0
+                for axis in range(3):
+                    apart[axis] = sites[i, a, axis] - sites[j, b, axis] - images.shift[entry, axis]
+                    square += apart[axis] ** 2
+                    along += apart[axis] * arm[axis]
+                if square < tables.square_cutoff:
+                    _slopes(square, tables, tables.charges[a] * tables.charges[b], a == 0 and b == 0, g)
+                    out += 2 * g[0] * (reach - along) + g[1] * (reach * square - along * along)
+    return out
+
+
+@numba.njit(cache=True)
+def _turned_waves(here, arms, total, tables, phases):
+    """The part of the waves: S = sum q exp(i k r) of one molecule, turned about the axes once and twice."""
+    count, out, wave = phases.shape[3] // 2, 0.0, 0
+    turn = np.empty((2, 3))
+    for site in range(here.shape[0]):
+        _phases(here[site], tables.box, count, phases[site])
+    for column in range(tables.columns.shape[0]):
+        nx, ny, low, high = tables.columns[column]
+        for n in range(low, high + 1):
+            kx, ky, kz = tables.vectors[0, wave], tables.vectors[1, wave], tables.vectors[2, wave]
+            turn[:] = 0.0
+            twice = 0.0
+            for site in range(here.shape[0]):
+                charge, p = tables.charges[site], phases[site]
+                ax, bx, ay, by = p[0, 0, nx + count], p[0, 1, nx + count], p[1, 0, ny + count], p[1, 1, ny + count]
+                c, s = p[2, 0, n + count], p[2, 1, n + count]
+                re = charge * ((ax * ay - bx * by) * c - (ax * by + bx * ay) * s)
+                im = charge * ((ax * ay - bx * by) * s + (ax * by + bx * ay) * c)
+                x, y, z = arms[site]
+                u, v, w = y * kz - z * ky, z * kx - x * kz, x * ky - y * kx
+                along = x * kx + y * ky + z * kz
+                for axis, value in enumerate((u, v, w)):
+                    turn[0, axis] += value * re
+                    turn[1, axis] += value * im
+                twice -= (u * u + v * v + w * w) * (total[0, wave] * re + total[1, wave] * im)
+                twice += 2 * along * (total[0, wave] * im - total[1, wave] * re)
+            out -= 2 * tables.strength[wave] * ((turn**2).sum() + twice)
+            wave += 1
+    return out
+
+
+@numba.njit(cache=True)
+def turned(sites, centres, images, tables):
+    """Sum over the axes of the slope of each molecule's torque as it turns about them, kJ/mol."""
+    n, width, waves = sites.shape[0], sites.shape[1], tables.strength.shape[0]
+    phases = np.zeros((width, 3, 2, 2 * np.abs(tables.columns).max() + 1))
+    each, arms, out = np.empty((n, 2, waves)), np.empty(sites.shape), np.empty(n)
+    for i in range(n):
+        structure(sites[i], tables, phases[0], each[i])
+        for a in range(width):
+            arms[i, a] = sites[i, a] - centres[i]
+    total = each.sum(axis=0)
+    for i in range(n):
+        out[i] = _turned_pairs(i, sites, arms, images, tables)
+        out[i] += _turned_waves(sites[i], arms[i], total, tables, phases)
     return out

@@ -1,7 +1,8 @@
-"""Control variates of flexible molecules at fixed beads: what takes noise from energies and leaves their means.
+"""Control variates of molecules at fixed beads: what takes noise from energies and leaves their means.
 
 For a field n that moves the atoms of a molecule and not its bead, v = n.f + kT div n has the mean zero at fixed
-beads. Then <U + g v> = <U>, and <df (U + g v - E) + g kT (n.grad) f> = Cov(f, U) for every constant g.
+beads. Then <U + g v> = <U>, and <df (U + g v - E) + g kT (n.grad) f> = Cov(f, U) for every constant g. Fields that
+stretch a molecule are for flexible ones; the one that turns it along its torque is for rigid ones as well.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from meanforce.reference.ewald import Interaction, images
+from meanforce.reference.ewald import Interaction, RigidWater, images
 from meanforce.reference.ewald_kernels import Images, Tables, evaluate
+from meanforce.reference.fixed import shells
 from meanforce.reference.flexible import FlexibleWater, opened
-from meanforce.reference.variate_kernels import stirred
+from meanforce.reference.variate_kernels import stirred, turned
 from meanforce.units import KB
 
-Kind = Literal["virial", "strain"]
+Kind = Literal["virial", "strain", "turn"]
 
 
 class Field(NamedTuple):
@@ -69,13 +71,14 @@ def strain_field(water: FlexibleWater, atoms: Float[np.ndarray, "molecules atoms
     return Field(field - water.centres(field)[:, None], divergence)
 
 
-FIELDS = {"virial": virial_field, "strain": strain_field}
+_STRETCHING = {"virial": virial_field, "strain": strain_field}
 
 
 class Observed(NamedTuple):
-    """Flexible water at fixed centres, ready to be looked at again and again."""
+    """Water at fixed centres, ready to be looked at again and again."""
 
-    water: FlexibleWater
+    water: RigidWater | FlexibleWater
+    centres: Float[np.ndarray, "molecules 3"]
     tables: Tables
     around: Images
     shell: Int[np.ndarray, "molecules molecules"]
@@ -83,26 +86,43 @@ class Observed(NamedTuple):
 
     @staticmethod
     def of(
-        water: FlexibleWater, atoms: Float[np.ndarray, "molecules atoms 3"], box: Float[np.ndarray, "3"],
-        shell: Int[np.ndarray, "molecules molecules"],
+        water: RigidWater | FlexibleWater, atoms: Float[np.ndarray, "molecules atoms 3"], box: Float[np.ndarray, "3"],
+        ranges: tuple[float, ...] = (),
     ) -> Observed:  # fmt: skip
-        """`shell`: for each pair of molecules the first range that holds it; see `fixed.shells`."""
-        centres = water.centres(atoms)
-        around = images(centres, box, water.cutoff, water.radius(atoms - centres[:, None]))
-        return Observed(water, water.tables(atoms, box), around, shell, int(shell.max()))
+        """Of whole molecules (nm) in a box with these edges (nm); `ranges` (nm) as in `FixedSampling`."""
+        centres, sites = water.centres(atoms), water.place(atoms)
+        around = images(centres, box, water.cutoff, water.radius(sites - centres[:, None]))
+        shell = shells(centres, box, ranges)
+        return Observed(water, centres, water.tables(sites, box), around, shell, len(ranges))
 
-    def seen(self, atoms: Float[np.ndarray, "molecules atoms 3"]) -> Interaction:
-        """Energies and forces at one configuration of whole molecules (nm), with the same centres."""
-        shares, forces = evaluate(atoms, self.around, self.tables)
-        excluded, push = self.water.between.exclusions(atoms)
-        own, pull = self.water.bonded(atoms)
-        shares = shares + excluded + own
-        return Interaction(float(shares.sum()), shares, forces + push + pull)
+    def seen(self, sites: Float[np.ndarray, "molecules sites 3"]) -> Interaction:
+        """Energies and forces at one configuration (nm), with the same centres."""
+        shares, forces = evaluate(sites, self.around, self.tables)
+        if isinstance(self.water, FlexibleWater):
+            excluded, push = self.water.between.exclusions(sites)
+            own, pull = self.water.bonded(sites)
+            shares, forces = shares + excluded + own, forces + push + pull
+        return Interaction(float(shares.sum()), shares, forces)
 
-    def sample(self, atoms: Float[np.ndarray, "molecules atoms 3"], temperature: float, kind: Kind) -> Sample:
-        """With the variates of one kind of field at a temperature (K)."""
-        found, (field, divergence) = self.seen(atoms), FIELDS[kind](self.water, atoms)
-        kt = KB * temperature
+    def field(
+        self, kind: Kind, sites: Float[np.ndarray, "molecules sites 3"], forces: Float[np.ndarray, "molecules sites 3"]
+    ) -> Field:
+        """'virial', 'strain', or 'turn': about the torque, by as much as it is, in kJ/mol for rad."""
+        if kind == "turn":
+            arms = sites - self.centres[:, None]
+            torque = np.cross(arms, forces).sum(1)
+            return Field(np.cross(torque[:, None], arms), turned(sites, self.centres, self.around, self.tables))
+        if isinstance(self.water, RigidWater):
+            raise ValueError(
+                f"the field {kind!r} stretches bonds, and those of rigid water have fixed lengths: the forces of "
+                "constraint in it are no control variate; use 'turn'"
+            )
+        return _STRETCHING[kind](self.water, sites)
+
+    def sample(self, sites: Float[np.ndarray, "molecules sites 3"], temperature: float, kind: Kind) -> Sample:
+        """At one configuration, with the variates of one kind of field at a temperature (K)."""
+        found, kt = self.seen(sites), KB * temperature
+        field, divergence = self.field(kind, sites, found.forces)
         variates = np.sum(field * found.forces, axis=(1, 2)) + kt * divergence
-        slope = kt * stirred(atoms, field, self.around, self.tables, self.shell, self.ranges)
+        slope = kt * stirred(sites, field, self.around, self.tables, self.shell, self.ranges)
         return Sample(found.forces.sum(1), found.shares, variates, divergence, slope)
