@@ -38,7 +38,9 @@ class FixedSampling(BaseModel):
     replicas: int = Field(4, ge=3, description="independent replicas, for unbiased cumulants and their errors")
     burn_in: int = Field(1500, ge=10, description="sweeps of each replica before its first sample")
     samples: int = Field(3200, ge=10, description="samples of each replica")
-    stride: int = Field(5, ge=1, description="sweeps between samples; a sweep tries to turn each molecule once, and to reshape it")
+    stride: int = Field(
+        5, ge=1, description="sweeps between samples; a sweep tries to turn each molecule once, and to reshape it"
+    )
     start: Literal["atoms", "random"] = Field(
         "atoms",
         description="first orientations: those of the atoms, which are a draw from the distribution that is wanted, "

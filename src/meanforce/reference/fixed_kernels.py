@@ -31,7 +31,9 @@ class Chain(NamedTuple):
     kt: np.ndarray  # (temperatures,) kJ/mol
     reach: np.ndarray  # (temperatures,) largest angle of a small move
     strain: np.ndarray  # (temperatures,) largest change of a bond or an angle, in thermal widths
-    tried: np.ndarray  # (temperatures, 4) small turns, turns about own axes, exchanges with the next temperature, shapes
+    tried: (
+        np.ndarray
+    )  # (temperatures, 4) small turns, turns about own axes, exchanges with the next temperature, shapes
     taken: np.ndarray  # (temperatures, 4)
 
 
@@ -116,7 +118,7 @@ def _change(new, old, total, strength):
 
 @numba.njit(cache=True)
 def _sweep(chain, level, heat, images, tables, inside, rng):
-    """One try to turn each molecule on average, and one to reshape it, at `heat` times the temperature of this level."""
+    """One try a molecule to turn it, and one to reshape it, at `heat` times the temperature of this level."""
     copy, n, flexible = chain.copy[level], chain.centres.shape[0], inside.pairs.shape[0] > 0
     sites, pairs, waves, total = chain.sites[copy], chain.pairs[copy], chain.waves[copy], chain.total[copy]
     turn, here, row, wave = np.empty(4), np.empty(sites.shape[1:]), np.empty(n), np.empty(total.shape)

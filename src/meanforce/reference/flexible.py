@@ -37,7 +37,9 @@ class FlexibleWater:
             )
         between = RigidWater.charged(system, accuracy)
         if not np.array_equal(between.sites, np.eye(len(between.weights))):
-            raise ValueError("flexible molecules with virtual sites are not supported; use a model whose sites are atoms")
+            raise ValueError(
+                "flexible molecules with virtual sites are not supported; use a model whose sites are atoms"
+            )
         return FlexibleWater(between, _inside(system, between))
 
     @property

@@ -29,7 +29,7 @@ def _slopes(square, tables, charges, first, out):
 
 @numba.njit(cache=True)
 def _pairs(sites, fields, images, tables, shell, out):
-    """Adds what pairs within the cut-off give; out[range, molecule, axis], shells as in `fixed`, the last one is all."""
+    """Adds what pairs within the cut-off give to out[range, molecule, axis], shells as in `fixed`, the last all."""
     n, width, ranges = sites.shape[0], sites.shape[1], out.shape[0] - 1
     apart, along, g = np.empty(3), np.empty(3), np.empty(2)
     for i in range(n):

@@ -53,7 +53,9 @@ def strain_field(water: FlexibleWater, atoms: Float[np.ndarray, "molecules atoms
     """Bonds and angles away from their rest: what a harmonic molecule feels as twice its energy."""
     inside = water.inside
     if not water.star or len(inside.triples) > 1:
-        raise ValueError("the strain field is that of molecules whose atoms are all bonded to the first, with one angle")
+        raise ValueError(
+            "the strain field is that of molecules whose atoms are all bonded to the first, with one angle"
+        )
     field, divergence = np.zeros(atoms.shape), np.zeros(len(atoms))
     for (i, j), length in zip(inside.pairs, inside.lengths, strict=True):
         outer = max(i, j)
