@@ -13,7 +13,8 @@ from meanforce.reference.analytic import (
 from meanforce.reference.atoms import open_reference
 from meanforce.reference.engine import BrokenSimulation
 from meanforce.reference.ewald import RigidWater
-from meanforce.reference.fixed import FixedSampling, sample_fixed
+from meanforce.reference.fixed import FixedSampling, draw_fixed, sample_fixed
+from meanforce.reference.flexible import FlexibleWater
 from meanforce.reference.held import evenly, hold, read_errors
 from meanforce.reference.liquids import DiatomicLiquid, PairFunction
 from meanforce.reference.openmm import Progress, run
@@ -33,6 +34,7 @@ __all__ = [
     "ExactBead",
     "ExponentialBath",
     "FixedSampling",
+    "FlexibleWater",
     "ModulatedBath",
     "PairFunction",
     "PowerBath",
@@ -44,6 +46,7 @@ __all__ = [
     "TwoStateBath",
     "TwoStateLiquid",
     "Water",
+    "draw_fixed",
     "evenly",
     "hold",
     "open_reference",

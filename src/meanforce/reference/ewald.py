@@ -12,6 +12,7 @@ from scipy.special import erf
 
 from meanforce.reference.atomistic import AtomisticSystem, require_openmm
 from meanforce.reference.ewald_kernels import COULOMB, DEGREE, Images, Tables, evaluate
+from meanforce.reference.shape_kernels import Inside, rigid
 
 _ROUND = 1e-9
 _POLYNOMIAL = 1e-6  # largest error of the smeared charges' potential, 1/nm
@@ -47,6 +48,16 @@ class RigidWater:
     @staticmethod
     def of(system: AtomisticSystem, accuracy: float = 1e-5) -> RigidWater:
         """The parameters of a box of water that was built for OpenMM, with the same screening of the charges."""
+        topology = system.topology
+        atoms = int(np.sum(topology.molecules == 0))
+        molecules = len(topology) // atoms
+        if len(system.constraints) < molecules * (3 * atoms - 6):
+            raise ValueError("the molecules are flexible; use FlexibleWater, or give spce, tip3p or tip4p-2005")
+        return RigidWater.charged(system, accuracy)
+
+    @staticmethod
+    def charged(system: AtomisticSystem, accuracy: float) -> RigidWater:
+        """The same, whatever holds the molecules together: one does not look inside of them."""
         openmm = require_openmm()
         engine, topology = system.system, system.topology
         force = next(f for f in engine.getForces() if isinstance(f, openmm.NonbondedForce))
@@ -54,9 +65,7 @@ class RigidWater:
         molecules = len(topology) // atoms
         particles = engine.getNumParticles() // molecules
         if not np.array_equal(topology.molecules, np.repeat(np.arange(molecules), atoms)):
-            raise ValueError("the molecules differ in their number of atoms; give a box of one kind of rigid water")
-        if len(system.constraints) < molecules * (3 * atoms - 6):
-            raise ValueError("the molecules are flexible; give a rigid water: spce, tip3p or tip4p-2005")
+            raise ValueError("the molecules differ in their number of atoms; give a box of one kind of water")
         given = [[p._value for p in force.getParticleParameters(i)] for i in range(particles)]
         if any(epsilon != 0 for _, _, epsilon in given[1:]):
             raise ValueError("only the first atom of a molecule may carry a Lennard-Jones site, as in water")
@@ -78,12 +87,21 @@ class RigidWater:
         """Centres of mass of whole molecules."""
         return np.einsum("a,mad->md", self.weights, atoms)
 
+    @property
+    def inside(self) -> Inside:
+        """Nothing: what is constant needs no sampling."""
+        return rigid(np.zeros(len(self.charges)))
+
+    def radius(self, bodies: Float[np.ndarray, "molecules sites 3"]) -> float:
+        """How far sites can be from their centre, however molecules of these shapes are turned."""
+        return float(np.linalg.norm(bodies, axis=2).max())
+
     def interaction(self, atoms: Float[np.ndarray, "molecules atoms 3"], box: Float[np.ndarray, "3"]) -> Interaction:
         """Of whole molecules, in nm, in a box with these edges (nm)."""
         centres, sites = self.centres(atoms), self.place(atoms)
-        radius = float(np.linalg.norm(sites - centres[:, None], axis=2).max())
+        radius = self.radius(sites - centres[:, None])
         shares, forces = evaluate(sites, images(centres, box, self.cutoff, radius), self.tables(sites, box))
-        excluded, push = self._exclusions(sites)
+        excluded, push = self.exclusions(sites)
         shares += excluded - excluded.mean()
         return Interaction(float(shares.sum()), shares, forces + push)
 
@@ -98,7 +116,7 @@ class RigidWater:
         strength = 4 * np.pi * COULOMB / np.prod(box) * np.exp(-square / 4 / self.screening**2) / square
         sixth = 4 * self.epsilon * self.sigma**6
         constant = -COULOMB * self.screening / np.sqrt(np.pi) * (self.charges**2).sum()
-        constant += self._exclusions(sites)[0].mean() + self._tail(len(sites), float(np.prod(box)))
+        constant += self.exclusions(sites)[0].mean() + self._tail(len(sites), float(np.prod(box)))
         return Tables(
             self.charges, np.array([sixth * self.sigma**6, sixth]), np.asarray(box, float), self.cutoff**2,
             self._smeared(), columns, vectors, strength, float(constant),
@@ -138,7 +156,7 @@ class RigidWater:
                 vectors.append(n * scale)
         return np.array(columns, np.int64).reshape(-1, 4), np.concatenate(vectors).T.copy()
 
-    def _exclusions(self, sites: Float[np.ndarray, "m s 3"]) -> tuple[np.ndarray, np.ndarray]:
+    def exclusions(self, sites: Float[np.ndarray, "m s 3"]) -> tuple[np.ndarray, np.ndarray]:
         """What the waves count within each molecule, taken off: energies and forces on the sites."""
         a, b = np.triu_indices(len(self.charges), 1)
         both = (self.charges[a] != 0) & (self.charges[b] != 0)

@@ -1,11 +1,14 @@
-"""What rigid water does at fixed beads: orientations are sampled with the centres of mass held where they are.
+"""What water does at fixed beads: orientations, and shapes if it is flexible, with the centres held where they are.
 
 A rigid molecule whose centre is held can only turn, and exp(-U / kT) over all turns is its exact conditional
-distribution: the centre's and the body's constraints are orthogonal, so that no metric factor appears.
+distribution: the centre's and the body's constraints are orthogonal, so that no metric factor appears. A flexible
+molecule is sampled over all vectors from its first atom to the others, and put where its centre is held: exact for
+every centre that is a weighted sum of the atoms, since such a map has a constant metric.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,11 +20,14 @@ from meanforce.numerics.replicas import Scattered
 from meanforce.numerics.statistics import inefficiency
 from meanforce.reference.ewald import RigidWater, images
 from meanforce.reference.ewald_kernels import Images, Tables
-from meanforce.reference.fixed_kernels import Centre, Chain, Sums, begin, relax, sample
+from meanforce.reference.fixed_kernels import Centre, Chain, Sums, begin, draw, relax, sample
+from meanforce.reference.flexible import FlexibleWater
+from meanforce.reference.shape_kernels import Inside
 from meanforce.units import KB
 
 _HOT = 3.0  # random orientations are cooled from this many times the temperature
 _FIRST_REACH = 0.4  # rad
+_FIRST_STRAIN = 1.0  # thermal widths
 
 
 class FixedSampling(BaseModel):
@@ -32,7 +38,9 @@ class FixedSampling(BaseModel):
     replicas: int = Field(4, ge=3, description="independent replicas, for unbiased cumulants and their errors")
     burn_in: int = Field(1500, ge=10, description="sweeps of each replica before its first sample")
     samples: int = Field(3200, ge=10, description="samples of each replica")
-    stride: int = Field(5, ge=1, description="sweeps between samples; a sweep tries to turn each molecule once")
+    stride: int = Field(
+        5, ge=1, description="sweeps between samples; a sweep tries to turn each molecule once, and to reshape it"
+    )
     start: Literal["atoms", "random"] = Field(
         "atoms",
         description="first orientations: those of the atoms, which are a draw from the distribution that is wanted, "
@@ -68,11 +76,11 @@ class Labels(NamedTuple):
     effective: float  # independent samples of U
     replica_energy: np.ndarray  # (replicas,)
     replica_forces: np.ndarray  # (replicas, molecules, 3)
-    acceptance: np.ndarray  # (3,) small turns, turns about own axes, exchanges with the next temperature
+    acceptance: np.ndarray  # small turns, turns about own axes, exchanges with the next temperature, and shapes if any
 
 
 def sample_fixed(
-    water: RigidWater,
+    water: RigidWater | FlexibleWater,
     atoms: Float[np.ndarray, "molecules atoms 3"],
     box: Float[np.ndarray, "3"],
     temperatures: tuple[float, ...],
@@ -85,41 +93,81 @@ def sample_fixed(
     The temperatures exchange copies, so that the hot ones help the cold ones on. `number` with the seed decides
     the random numbers: the same call gives the same bits.
     """
-    if list(temperatures) != sorted(set(temperatures)) or temperatures[0] <= 0:
-        raise ValueError(f"temperatures are positive and ascend, each once; not {temperatures}")
-    centres, sites = water.centres(atoms), water.place(atoms)
-    bodies = sites - centres[:, None]
-    tables = water.tables(sites, box)
-    around = images(centres, box, water.cutoff, float(np.linalg.norm(bodies, axis=2).max()))
-    shell = _shells(centres, box, sampling.ranges)
-    streams = np.random.SeedSequence([sampling.seed, number]).spawn(sampling.replicas)
-    generators = [np.random.default_rng(stream) for stream in streams]
-    random = sampling.start == "random"
-    chains, found = [], []
-    for generator in generators:
-        chain = _chain(centres, bodies, tables, temperatures)
-        begin(chain, around, tables, random, generator)
-        found.append(relax(chain, around, tables, sampling.burn_in, _HOT if random else 1.0, generator))
+    held = _Held.of(water, atoms, box)
+    shell = shells(held.centres, box, sampling.ranges)
+    chains, generators, found = [], [], []
+    for chain, generator, means in held.started(temperatures, sampling, number):
         chains.append(chain)
+        generators.append(generator)
+        found.append(means)
     centre = Centre(np.mean([c.force for c in found], 0), np.mean([c.share for c in found], 0))
     sums = [
-        _run(chain, around, tables, sampling, shell, centre, generator)
+        _run(chain, held, sampling, shell, centre, generator)
         for chain, generator in zip(chains, generators, strict=True)
     ]
     return tuple(_labels(sums, centre, chains, level) for level in range(len(temperatures)))
 
 
-def _chain(centres: np.ndarray, bodies: np.ndarray, tables: Tables, temperatures: tuple[float, ...]) -> Chain:
-    k, n, waves = len(temperatures), len(centres), len(tables.strength)
-    return Chain(
-        centres, bodies, np.zeros((k, n, 4)), np.zeros((k, *bodies.shape)), np.zeros((k, n, n)),
-        np.zeros((k, n, 2, waves)), np.zeros((k, 2, waves)), np.arange(k), KB * np.array(temperatures, float),
-        np.full(k, _FIRST_REACH), np.zeros((k, 3)), np.zeros((k, 3)),
-    )  # fmt: skip
+def draw_fixed(
+    water: RigidWater | FlexibleWater,
+    atoms: Float[np.ndarray, "molecules atoms 3"],
+    box: Float[np.ndarray, "3"],
+    temperature: float,
+    sampling: FixedSampling,
+    *,
+    number: int = 0,
+) -> Float[np.ndarray, "replicas samples molecules sites 3"]:
+    """The samples themselves (nm): sites of whole molecules whose centres are held, at one temperature (K)."""
+    held, drawn = _Held.of(water, atoms, box), []
+    for chain, generator, _ in held.started((temperature,), sampling, number):
+        out = np.empty((1, sampling.samples, *chain.sites.shape[1:]))
+        draw(chain, held.around, held.tables, held.inside, sampling.stride, out, generator)
+        drawn.append(out[0])
+    return np.stack(drawn)
+
+
+class _Held(NamedTuple):
+    """Molecules at fixed centres, as the compiled loops see them."""
+
+    centres: np.ndarray
+    bodies: np.ndarray
+    tables: Tables
+    inside: Inside
+    around: Images
+
+    @staticmethod
+    def of(water: RigidWater | FlexibleWater, atoms: np.ndarray, box: np.ndarray) -> _Held:
+        centres, sites = water.centres(atoms), water.place(atoms)
+        bodies = sites - centres[:, None]
+        around = images(centres, box, water.cutoff, water.radius(bodies))
+        return _Held(centres, bodies, water.tables(sites, box), water.inside, around)
+
+    def started(
+        self, temperatures: tuple[float, ...], sampling: FixedSampling, number: int
+    ) -> Iterator[tuple[Chain, np.random.Generator, Centre]]:
+        """Each replica after its burn-in, its random numbers, and its first means."""
+        if list(temperatures) != sorted(set(temperatures)) or temperatures[0] <= 0:
+            raise ValueError(f"temperatures are positive and ascend, each once; not {temperatures}")
+        random = sampling.start == "random"
+        for stream in np.random.SeedSequence([sampling.seed, number]).spawn(sampling.replicas):
+            generator, chain = np.random.default_rng(stream), self._chain(temperatures)
+            begin(chain, self.around, self.tables, self.inside, random, generator)
+            hot = _HOT if random else 1.0
+            means = relax(chain, self.around, self.tables, self.inside, sampling.burn_in, hot, generator)
+            yield chain, generator, means
+
+    def _chain(self, temperatures: tuple[float, ...]) -> Chain:
+        k, n, waves = len(temperatures), len(self.centres), len(self.tables.strength)
+        return Chain(
+            self.centres, np.repeat(self.bodies[None], k, 0), np.zeros((k, n, 4)), np.zeros((k, *self.bodies.shape)),
+            np.zeros((k, n, n)), np.zeros((k, n, 2, waves)), np.zeros((k, 2, waves)), np.zeros((k, n)), np.arange(k),
+            KB * np.array(temperatures, float), np.full(k, _FIRST_REACH), np.full(k, _FIRST_STRAIN),
+            np.zeros((k, 4)), np.zeros((k, 4)),
+        )  # fmt: skip
 
 
 def _run(
-    chain: Chain, around: Images, tables: Tables, sampling: FixedSampling, shell: np.ndarray, centre: Centre,
+    chain: Chain, held: _Held, sampling: FixedSampling, shell: np.ndarray, centre: Centre,
     generator: np.random.Generator,
 ) -> Sums:  # fmt: skip
     k, n, ranges = len(chain.kt), len(chain.centres), len(sampling.ranges)
@@ -130,7 +178,7 @@ def _run(
         force_near=np.zeros((k, ranges, n, 3)), noise=np.zeros((k, ranges + 1)),
     )  # fmt: skip
     chain.tried[:], chain.taken[:] = 0, 0
-    sample(chain, around, tables, sampling.stride, shell, centre, sums, generator)
+    sample(chain, held.around, held.tables, held.inside, sampling.stride, shell, centre, sums, generator)
     return sums
 
 
@@ -159,11 +207,11 @@ def _labels(sums: list[Sums], centre: Centre, chains: list[Chain], level: int) -
         effective=float(series.size / inefficiency(series.reshape(-1), chain_of)),
         replica_energy=u + centre.share[level].sum(),
         replica_forces=f + centre.force[level],
-        acceptance=taken / np.maximum(tried, 1),
+        acceptance=(taken / np.maximum(tried, 1))[: 4 if tried[3] else 3],
     )
 
 
-def _shells(centres: np.ndarray, box: np.ndarray, ranges: tuple[float, ...]) -> np.ndarray:
+def shells(centres: np.ndarray, box: np.ndarray, ranges: tuple[float, ...]) -> np.ndarray:
     """For each pair of molecules the first range that holds it, or the number of ranges."""
     if list(ranges) != sorted(set(ranges)) or (ranges and ranges[0] < 0):
         raise ValueError(f"ranges (nm) ascend from 0, each once; not {ranges}")

@@ -1,4 +1,4 @@
-"""Compiled Metropolis sampling of rigid molecules that turn about fixed centres, with exchange of temperatures."""
+"""Compiled Metropolis sampling of molecules that turn about fixed centres, and bend, with exchange of temperatures."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ import numba
 import numpy as np
 
 from meanforce.reference.ewald_kernels import pair_forces, pair_row, rooms, structure, wave_terms
+from meanforce.reference.shape_kernels import inner_energy, reshape
 
 _WANTED_ACCEPTANCE = 0.4
 _JUMPS = 0.25  # share of the moves that turn a molecule by any angle about one of its own axes
 _WIDEST = 1.0  # rad, of the small moves
+_SHAPES = 3  # the column of moves that change a shape
 
 
 class Chain(NamedTuple):
     """Copies of the molecules, one for each temperature, and the sums that moves keep up to date."""
 
     centres: np.ndarray  # (molecules, 3) nm
-    bodies: np.ndarray  # (molecules, sites, 3) nm from the centre, before turning
+    bodies: np.ndarray  # (copies, molecules, sites, 3) nm from the centre, before turning
     turns: np.ndarray  # (copies, molecules, 4) unit quaternions
     sites: np.ndarray  # (copies, molecules, sites, 3) nm
     pairs: np.ndarray  # (copies, molecules, molecules) kJ/mol
     waves: np.ndarray  # (copies, molecules, 2, waves)
     total: np.ndarray  # (copies, 2, waves), their sum
+    within: np.ndarray  # (copies, molecules) kJ/mol, of flexible molecules
     copy: np.ndarray  # (temperatures,) the copy at each temperature
     kt: np.ndarray  # (temperatures,) kJ/mol
     reach: np.ndarray  # (temperatures,) largest angle of a small move
-    tried: np.ndarray  # (temperatures, 3) small turns, turns about own axes, exchanges with the next temperature
-    taken: np.ndarray  # (temperatures, 3)
+    strain: np.ndarray  # (temperatures,) largest change of a bond or an angle, in thermal widths
+    tried: (
+        np.ndarray
+    )  # (temperatures, 4) small turns, turns about own axes, exchanges with the next temperature, shapes
+    taken: np.ndarray  # (temperatures, 4)
 
 
 class Sums(NamedTuple):
@@ -84,7 +90,10 @@ def _propose(i, chain, copy, reach, rng, out):
         site = int(rng.random() * chain.sites.shape[2])
         x, y, z = chain.sites[copy, i, site] - chain.centres[i]
         length = np.sqrt(x * x + y * y + z * z)
-        x, y, z = x / length, y / length, z / length
+        if length > 0:
+            x, y, z = x / length, y / length, z / length
+        else:  # the site is the centre
+            x, y, z = 0.0, 0.0, 1.0
         half = np.pi * rng.random()
     s, c = np.sin(half), np.cos(half)
     w, a, b, d = chain.turns[copy, i]
@@ -108,22 +117,37 @@ def _change(new, old, total, strength):
 
 
 @numba.njit(cache=True)
-def _sweep(chain, level, heat, images, tables, rng):
-    """One try for each molecule on average, at `heat` times the temperature of this level."""
-    copy, n = chain.copy[level], chain.centres.shape[0]
+def _sweep(chain, level, heat, images, tables, inside, rng):
+    """One try a molecule to turn it, and one to reshape it, at `heat` times the temperature of this level."""
+    copy, n, flexible = chain.copy[level], chain.centres.shape[0], inside.pairs.shape[0] > 0
     sites, pairs, waves, total = chain.sites[copy], chain.pairs[copy], chain.waves[copy], chain.total[copy]
     turn, here, row, wave = np.empty(4), np.empty(sites.shape[1:]), np.empty(n), np.empty(total.shape)
+    body = np.empty(sites.shape[1:])
     room, phases = rooms(images, tables, sites.shape[1])
-    for _ in range(n):
+    kt = heat * chain.kt[level]
+    for _ in range(2 * n if flexible else n):
         i = int(rng.random() * n)
-        kind = 0 if _propose(i, chain, copy, chain.reach[level], rng, turn) else 1
-        _turn(chain.bodies[i], turn, chain.centres[i], here)
+        factor, within = 1.0, chain.within[copy, i]
+        if flexible and rng.random() < 0.5:
+            kind = _SHAPES
+            turn[:] = chain.turns[copy, i]
+            factor = reshape(chain.bodies[copy, i], inside, kt, chain.strain[level], rng, body)
+            chain.tried[level, kind] += 1
+            if factor == 0:
+                continue
+            within = inner_energy(body, inside)
+        else:
+            kind = 0 if _propose(i, chain, copy, chain.reach[level], rng, turn) else 1
+            chain.tried[level, kind] += 1
+            body[:] = chain.bodies[copy, i]
+        _turn(body, turn, chain.centres[i], here)
         change = pair_row(i, here, sites, images, tables, room, row) - pairs[i].sum()
         structure(here, tables, phases, wave)
-        change += _change(wave, waves[i], total, tables.strength)
-        chain.tried[level, kind] += 1
-        if change <= 0 or rng.random() < np.exp(-change / (heat * chain.kt[level])):
+        change += _change(wave, waves[i], total, tables.strength) + within - chain.within[copy, i]
+        if (change <= 0 and factor == 1) or rng.random() < factor * np.exp(min(-change / kt, 50.0)):
             chain.turns[copy, i] = turn
+            chain.bodies[copy, i] = body
+            chain.within[copy, i] = within
             sites[i] = here
             pairs[i] = row
             pairs[:, i] = row
@@ -135,7 +159,7 @@ def _sweep(chain, level, heat, images, tables, rng):
 @numba.njit(cache=True)
 def _energy(chain, copy, tables):
     """U of one copy, up to what is constant."""
-    total = 0.5 * chain.pairs[copy].sum()
+    total = 0.5 * chain.pairs[copy].sum() + chain.within[copy].sum()
     for k in range(tables.strength.shape[0]):
         total += tables.strength[k] * (chain.total[copy, 0, k] ** 2 + chain.total[copy, 1, k] ** 2)
     return total
@@ -155,7 +179,7 @@ def _exchange(chain, start, tables, rng):
 
 
 @numba.njit(cache=True)
-def begin(chain, images, tables, random, rng):
+def begin(chain, images, tables, inside, random, rng):
     """Random orientations, uniform on all turns, for each copy, or those of the bodies."""
     room, phases = rooms(images, tables, chain.sites.shape[2])
     for copy in range(chain.kt.shape[0]):
@@ -165,7 +189,8 @@ def begin(chain, images, tables, random, rng):
                 for k in range(4):
                     chain.turns[copy, i, k] = rng.normal()
                 chain.turns[copy, i] /= np.sqrt((chain.turns[copy, i] ** 2).sum())
-            _turn(chain.bodies[i], chain.turns[copy, i], chain.centres[i], chain.sites[copy, i])
+            _turn(chain.bodies[copy, i], chain.turns[copy, i], chain.centres[i], chain.sites[copy, i])
+            chain.within[copy, i] = inner_energy(chain.bodies[copy, i], inside) if inside.pairs.shape[0] else 0.0
         for i in range(chain.centres.shape[0]):
             sites = chain.sites[copy]
             pair_row(i, sites[i], sites, images, tables, room, chain.pairs[copy, i])
@@ -180,13 +205,19 @@ def observe(chain, level, images, tables):
     room = rooms(images, tables, chain.sites.shape[2])[0]
     chain.total[copy] = chain.waves[copy].sum(axis=0)
     shares, forces = wave_terms(chain.waves[copy], chain.total[copy], tables)
-    shares += tables.constant + 0.5 * chain.pairs[copy].sum(axis=1)
+    shares += tables.constant + 0.5 * chain.pairs[copy].sum(axis=1) + chain.within[copy]
     forces += pair_forces(chain.sites[copy], images, tables, room).sum(axis=1)
     return shares, forces
 
 
 @numba.njit(cache=True)
-def relax(chain, images, tables, sweeps, hot, rng):
+def _scale(tried, taken):
+    """For the size of moves, towards the acceptance that is wanted."""
+    return 1.05 if taken > _WANTED_ACCEPTANCE * tried else 0.95
+
+
+@numba.njit(cache=True)
+def relax(chain, images, tables, inside, sweeps, hot, rng):
     """Cools from `hot` times the temperatures in the first third, and sizes the small moves all the way.
 
     Returns the means of the forces on the molecules and of their energies over the last third.
@@ -198,11 +229,11 @@ def relax(chain, images, tables, sweeps, hot, rng):
         heat = 1 + (hot - 1) * max(0.0, 1 - 3 * step / sweeps)
         sampled = 3 * step >= 2 * sweeps and step % 10 == 0
         for level in range(levels):
-            before = chain.tried[level, 0], chain.taken[level, 0]
-            _sweep(chain, level, heat, images, tables, rng)
-            tried, taken = chain.tried[level, 0] - before[0], chain.taken[level, 0] - before[1]
-            reach = chain.reach[level] * (1.05 if taken > _WANTED_ACCEPTANCE * tried else 0.95)
-            chain.reach[level] = min(max(reach, 0.01), _WIDEST)
+            tried, taken = chain.tried[level].copy(), chain.taken[level].copy()
+            _sweep(chain, level, heat, images, tables, inside, rng)
+            tried, taken = chain.tried[level] - tried, chain.taken[level] - taken
+            chain.reach[level] = min(max(chain.reach[level] * _scale(tried[0], taken[0]), 0.01), _WIDEST)
+            chain.strain[level] = min(max(chain.strain[level] * _scale(tried[_SHAPES], taken[_SHAPES]), 0.01), 10.0)
             if sampled:
                 shares, forces = observe(chain, level, images, tables)
                 centre.share[level] += shares
@@ -244,15 +275,29 @@ def _add(sums, level, sample, shares, forces, shell):
 
 
 @numba.njit(cache=True)
-def sample(chain, images, tables, stride, shell, centre, sums, rng):
+def sample(chain, images, tables, inside, stride, shell, centre, sums, rng):
     """Fills `sums`: a sample every `stride` sweeps, an exchange after every sweep."""
     step = 0
     for number in range(sums.energy.shape[1]):
         for _ in range(stride):
             for level in range(chain.kt.shape[0]):
-                _sweep(chain, level, 1.0, images, tables, rng)
+                _sweep(chain, level, 1.0, images, tables, inside, rng)
             _exchange(chain, step % 2, tables, rng)
             step += 1
         for level in range(chain.kt.shape[0]):
             shares, forces = observe(chain, level, images, tables)
             _add(sums, level, number, shares - centre.share[level], forces - centre.force[level], shell)
+
+
+@numba.njit(cache=True)
+def draw(chain, images, tables, inside, stride, out, rng):
+    """Fills `out` (temperatures, samples, molecules, sites, 3) with sites, a sample every `stride` sweeps."""
+    step = 0
+    for number in range(out.shape[1]):
+        for _ in range(stride):
+            for level in range(chain.kt.shape[0]):
+                _sweep(chain, level, 1.0, images, tables, inside, rng)
+            _exchange(chain, step % 2, tables, rng)
+            step += 1
+        for level in range(chain.kt.shape[0]):
+            out[level, number] = chain.sites[chain.copy[level]]

@@ -20,6 +20,7 @@ from meanforce.numerics.replicas import Scattered
 from meanforce.reference.atoms import open_reference
 from meanforce.reference.ewald import RigidWater
 from meanforce.reference.fixed import FixedSampling, Labels, sample_fixed
+from meanforce.reference.flexible import FlexibleWater
 from meanforce.reference.water import Water
 
 _LABELS = ("forces", "energy", "local_energy", "covariance", "variance", "third_cumulant")
@@ -37,7 +38,7 @@ def hold(
 ) -> Dataset:
     """Holds the molecules' centres of frames of a reference run, and writes what the atoms do there.
 
-    source    a finished reference run of rigid water
+    source    a finished reference run of water, rigid or flexible
     path      the data set of beads to write: mean forces (kJ/(mol nm)), mean energies (kJ/mol), covariances,
               variances and third cumulants at fixed beads, one frame for each row and temperature
     rows      numbers of the frames in `source`; `evenly` chooses some
@@ -52,7 +53,7 @@ def hold(
     system = _water(data)
     atoms = open_reference(source)
     mapping = Mapping.by_residue(atoms, {atoms.topology.residues[0]: {bead: "all"}})
-    water = RigidWater.of(system.build(), sampling.accuracy)
+    water = (FlexibleWater if system.flexible else RigidWater).of(system.build(), sampling.accuracy)
     levels = max(len(sampling.temperatures), 1)
     provenance = _provenance(data, system, sampling)
     with Writer(path, mapping.topology, provenance=provenance, resume=resume) as writer:
@@ -181,7 +182,7 @@ def _water(data: Dataset) -> Water:
 def _provenance(data: Dataset, system: Water, sampling: FixedSampling) -> dict[str, Any]:
     return {
         "made_by": f"meanforce {version('meanforce')}",
-        "ensemble": "orientations at fixed centres of mass, Metropolis",
+        "ensemble": f"orientations{' and shapes' if system.flexible else ''} at fixed centres of mass, Metropolis",
         "source": data.hash,
         "system": system.model_dump(),
         "sampling": sampling.model_dump(mode="json"),

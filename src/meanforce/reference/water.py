@@ -97,6 +97,11 @@ class Water(BaseModel):
         return True
 
     @property
+    def flexible(self) -> bool:
+        """Whether bonds and angles move."""
+        return MODELS[self.model].flexible
+
+    @property
     def timestep(self) -> float:
         return MODELS[self.model].timestep
 
