@@ -71,3 +71,11 @@ def test_networks_that_depend_on_temperature_are_heads_of_other_seeds_on_splines
     weights = [head.layers[0].weight for head in (networks.value, networks.entropy, networks.capacity)]
     assert not np.allclose(weights[0], weights[1]) and not np.allclose(weights[1], weights[2])
     assert networks.reference == under.reference == 350.0
+
+
+def test_a_heat_capacity_may_be_given_at_several_temperatures(warm):
+    asked = options(f"{{kind: local, cutoff: 0.6, {THERMAL.replace('HEAT', '[300, 350, 400]')}}}")
+    *_, networks = construction.construct(asked, warm, [ForceMatching(warm), EnergyMatching(warm)]).terms
+    assert (networks.temperatures, networks.reference) == ((300.0, 350.0, 400.0), 350.0)
+    first, *others = (head.layers[0].weight for head in networks.capacities)
+    assert not any(np.allclose(first, other) for other in others)

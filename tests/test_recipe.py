@@ -49,6 +49,11 @@ def test_every_template_is_a_recipe(name):
         (WATER + "validate: {surface: [[1, 2, 3], [2, 3, 4, 5]]}\n", ["validate.surface"]),
         (WATER + "train: {energy: 1}\n", ["train.energy", "does not change", "thermal: {reference: 300}"]),
         (WATER + "train: {temperatures: [300, 400]}\n", ["train.temperatures", "thermal"]),
+        (
+            WATER + "potential: {kind: spline, thermal: {heat_capacity: [300, 400]}}\n",
+            ["one fixed form", "kind: local"],
+        ),
+        (LIQUID + "potential: {kind: spline, thermal: {}}\ntrain: {energy: 1, joint: 1}\n", ["give one of them"]),
         (WATER + "train: {temperature: 300, temperatures: [300, 400]}\n", ["temperature or temperatures, not both"]),
         (WATER + "simulate: {temperatures: [300, 300]}\n", ["stands twice in 300, 300"]),
         (WATER + "potential: {kind: spline, thermal: {referense: 300}}\n", ["did you mean 'reference'"]),

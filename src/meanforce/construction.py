@@ -14,6 +14,7 @@ from meanforce.learn.priors import wall
 from meanforce.objectives.base import Objective
 from meanforce.objectives.matching import ForceMatching, Matching
 from meanforce.potentials.base import LinearPotential, NetworkPotential, Potential
+from meanforce.potentials.concave import ConcaveThermal
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
@@ -50,8 +51,11 @@ def construct(options: PotentialOptions, data: Dataset, objectives: Sequence[Obj
     walls = (wall(data),) if data.topology.pairs else ()
     if options.thermal is None:
         return Sum((under, *walls, network(0)))
-    capacity = network(2) if options.thermal.heat_capacity else None
-    return Sum((under, *walls, Thermal(network(0), network(1), capacity, reference_of(options.thermal, data))))
+    reference, capacity = reference_of(options.thermal, data), options.thermal.heat_capacity
+    if isinstance(capacity, tuple):
+        capacities = tuple(network(2 + k) for k in range(len(capacity)))
+        return Sum((under, *walls, ConcaveThermal(network(0), network(1), capacities, capacity, reference)))
+    return Sum((under, *walls, Thermal(network(0), network(1), network(2) if capacity else None, reference)))
 
 
 def splines(options: Spline | Network, data: Dataset) -> LinearPotential:
@@ -61,7 +65,7 @@ def splines(options: Spline | Network, data: Dataset) -> LinearPotential:
     plain = SplinePotential(data.topology, cutoff=cutoff, spacing=options.spacing, many_body=options.many_body)
     if options.thermal is None:
         return plain
-    heat_capacity = alone and options.thermal.heat_capacity
+    heat_capacity = alone and bool(options.thermal.heat_capacity)
     return LinearThermal.of(plain, reference=reference_of(options.thermal, data), heat_capacity=heat_capacity)
 
 

@@ -56,8 +56,10 @@ class Mapping(Options):
     position: str | dict[str, str] = Field(
         "mass", description="mass, geometry, or the name of the atom that is the bead; for all, or bead name -> which"
     )
-    forces: Literal["sum", "optimal", "comoving"] = Field(
-        "sum", description="summed, the linear map of least noise, or summed with atoms that turn with the beads"
+    forces: Literal["sum", "optimal", "response", "comoving"] = Field(
+        "sum",
+        description="summed, the linear map of least noise of forces or of responses to temperature, or summed with "
+        "atoms that turn with the beads",
     )
 
     @model_validator(mode="after")
@@ -75,6 +77,14 @@ class Spline(Options):
     spacing: Positive = Field(0.02, description="nm, between the knots of the pair splines")
     many_body: bool = Field(True, description="three-body splines on top of the pairs")
     thermal: Thermal | None = Field(None, description="make it depend on temperature: A(R; T)")
+
+    @model_validator(mode="after")
+    def _one_heat_capacity(self):
+        if self.thermal is not None and isinstance(self.thermal.heat_capacity, tuple):
+            raise ValueError(
+                "thermal.heat_capacity: that of splines has one fixed form; say true, or take a network (kind: local)"
+            )
+        return self
 
 
 class Network(Options):

@@ -21,7 +21,7 @@ Quadruple = tuple[int, int, int, int]
 Temperatures = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 #: Objectives whose labels say how the free energy changes with temperature, by their keys under `train`.
-THERMAL = ("energy", "response", "variance", "second_response")
+THERMAL = ("energy", "joint", "response", "variance", "second_response")
 
 
 class Thermal(Options):
@@ -30,7 +30,11 @@ class Thermal(Options):
     reference: Positive | None = Field(
         None, description="K, T0, best amid the temperatures of the data; default: the middle one of the training"
     )
-    heat_capacity: bool = Field(False, description="let energy and entropy change with temperature: for wide ranges")
+    heat_capacity: bool | Temperatures = Field(
+        False,
+        description="let energy and entropy change with temperature: for wide ranges; networks take temperatures in K, "
+        "between which the heat capacity is a line",
+    )
 
 
 class CrossFit(Options):
@@ -71,6 +75,9 @@ class Train(Options):
     temperatures: Temperatures | None = Field(None, description="K, several, for thermal potentials; default: all")
     virial: float = Field(0.0, ge=0, description="weight of the stored virials beside the forces (pressure matching)")
     energy: float = Field(0.0, ge=0, description="weight of the atoms' energies beside the forces")
+    joint: float = Field(
+        0.0, ge=0, description="the same with the noise that energies share with forces taken out; in place of energy"
+    )
     response: float = Field(0.0, ge=0, description="weight of covariances of force and energy: thermal response forces")
     variance: float = Field(0.0, ge=0, description="weight of variances of the energy at fixed beads")
     second_response: float = Field(0.0, ge=0, description="weight of third cumulants: second response forces")
@@ -89,6 +96,8 @@ class Train(Options):
     @model_validator(mode="after")
     def _once(self):
         _refuse_both(self.temperature, self.temperatures)
+        if self.energy and self.joint:
+            raise ValueError("energy and joint are two ways to learn from the same energies; give one of them")
         return self
 
 

@@ -114,8 +114,7 @@ def forces(potential: Potential, topology: Topology, frames: Frames) -> None:
 def virial(potential: Potential, topology: Topology, frames: Frames) -> None:
     """The virial by strain is minus the change of the energy with the logarithm of the length."""
     graph = graph_of(potential, topology, frames)
-    exact = _stretched(potential, graph, 0.0)[1]
-    ahead, behind = (_stretched(potential, graph, step)[0] for step in (_STEP, -_STEP))
+    (_, exact), (ahead, _), (behind, _) = (_stretched(potential, graph, jnp.asarray(s)) for s in (0.0, _STEP, -_STEP))
     _same(exact, (ahead - behind) / (2 * _STEP), 1e-5, "the strain derivative")
 
 
@@ -217,10 +216,10 @@ def drawn_anew(network: NetworkPotential) -> None:
 def design(potential: LinearPotential, topology: Topology, frames: Frames) -> None:
     """Every column of the design against the derivatives of the energy of that basis function."""
     graph = graph_of(potential, topology, frames)
-    rows = _design(potential, graph)
+    rows = jax.tree.map(np.asarray, _design(potential, graph))
     size = potential.coefficients.shape[0]
     assert len(potential.basis_names()) == size, "one name for each coefficient"
-    energy, force, slope = _by_coefficient(potential, graph)
+    energy, force, slope = map(np.asarray, _by_coefficient(potential, graph))
     _same(rows.energy, energy, 1e-10, "the energy rows")
     _same(rows.virial, -slope, 1e-9, "the virial rows")
     for k, name in enumerate(potential.basis_names()):
@@ -264,10 +263,10 @@ def _evaluated(potential: Potential, graph: Graph) -> tuple[Float[Array, "frames
 
 
 @eqx.filter_jit
-def _stretched(potential: Potential, graph: Graph, step: float):
+def _stretched(potential: Potential, graph: Graph, step: Float[Array, ""]):
     """The energy at a strain, and its derivative."""
     scaled = lambda s: potential.energy(strained(graph, jnp.full(graph.frames, s)))
-    return jax.jvp(scaled, (jnp.asarray(step, float),), (jnp.ones(()),))
+    return jax.jvp(scaled, (step,), (jnp.ones(()),))
 
 
 @eqx.filter_jit
@@ -281,7 +280,7 @@ def _by_coefficient(potential: LinearPotential, graph: Graph):
 
     def labels(coefficients):
         there = potential.with_coefficients(coefficients)
-        return (*_evaluated(there, graph), _stretched(there, graph, 0.0)[1])
+        return (*_evaluated(there, graph), _stretched(there, graph, jnp.zeros(()))[1])
 
     return jax.jacfwd(labels)(jnp.zeros_like(potential.coefficients))
 

@@ -30,6 +30,7 @@ from meanforce.material import among, at_temperature, beads, judged_at, near, sp
 from meanforce.model import Model, ModelFileError
 from meanforce.objectives.base import Objective
 from meanforce.objectives.cumulants import ResponseMatching, SecondResponseMatching, VarianceMatching
+from meanforce.objectives.joint import EnergyGivenForces
 from meanforce.objectives.matching import EnergyMatching, ForceMatching, PressureMatching
 from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.validity import ExtrapolationWarning
@@ -285,12 +286,18 @@ def _mapping(options: MappingOptions, atoms) -> Mapping:
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "virial": PressureMatching,
     "energy": EnergyMatching,
+    "joint": EnergyGivenForces,
     "response": ResponseMatching,
     "variance": VarianceMatching,
     "second_response": SecondResponseMatching,
 }
 #: The labels of those that are made from forces and energies.
-CROSS_FITTED = {"response": "covariance", "variance": "variance", "second_response": "third_cumulant"}
+CROSS_FITTED = {
+    "joint": "displacement",
+    "response": "covariance",
+    "variance": "variance",
+    "second_response": "third_cumulant",
+}
 
 #: The steps of a recipe, in order; each is also a verb of the command line.
 STEPS: dict[str, Callable[[Recipe, RunFolder, Bars], None]] = {
