@@ -239,7 +239,9 @@ def test_functions_that_one_frame_grazes_together_leave_the_solution_exact_besid
     problem, _ = pose([normal_of(x, y)], penalties, names(84))
     strengths = np.array([1e-2, STIFFEST])
     found = solve(problem, np.ones(1), strengths).coefficients
-    stacked = np.concatenate([x, block_diag(*(np.sqrt(s) * cholesky(p) for s, p in zip(strengths, rough)))])
+    stacked = np.concatenate(
+        [x, block_diag(*(np.sqrt(s) * cholesky(p) for s, p in zip(strengths, rough, strict=True)))]
+    )
     exact = np.linalg.lstsq(stacked, np.concatenate([y, np.zeros(84)]))[0]
     assert np.std(x @ (found - exact)) < 1e-6
 
