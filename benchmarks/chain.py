@@ -33,9 +33,9 @@ from meanforce.potentials.sums import LinearSum
 from meanforce.reference.atoms import open_reference
 
 KELVIN = (300.0, 400.0)
-CUTOFF, SPACING, SEEN, POINTS = 0.9, 0.05, 0.5, 60
-SIZES = Sizes(radial=20, degree=2, channels=12, products=8, cubes=4, hidden=32)
-STEPS, BATCH = 1500, 4  # of the network
+CUTOFF, SPACING, SEEN, POINTS = 0.9, 0.05, 0.5, 40
+SIZES = Sizes(radial=20, degree=4, channels=12, products=12, cubes=4, hidden=32)
+STEPS, BATCH = 300, 4  # of the network
 TIMESTEP, SAVED, SETTLING, FRICTION = 0.005, 0.05, 5.0, 5.0  # ps, ps, ps, 1/ps
 CURVES: dict[str, Callable[..., Curve]] = {
     "bond": lambda s: bond_distribution(s, span=(0.18, 0.30), bins=60),

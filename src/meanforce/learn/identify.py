@@ -127,9 +127,10 @@ def _held(blind: Float[np.ndarray, "k n"], form: Float[np.ndarray, "k k"]) -> Fl
     """The directions within a space in which a quadratic form does not vanish."""
     if not blind.shape[1]:
         return np.zeros((0, 0))
-    values, vectors = np.linalg.eigh(blind.T @ form @ blind)
-    reach = np.abs(blind).T @ np.abs(form) @ np.abs(blind)  # how large an entry could be without cancelling
-    return vectors[:, values > 1e-10 * max(reach.max(initial=0.0), 1e-300)]
+    reach = np.sum(np.abs(blind) * (np.abs(form) @ np.abs(blind)), axis=0)  # of a direction, if nothing cancelled
+    units = 1.0 / np.sqrt(np.where(reach > 0, reach, 1.0))
+    values, vectors = np.linalg.eigh((blind * units).T @ form @ (blind * units))
+    return units[:, None] * vectors[:, values > 1e-12]
 
 
 def _sampled_part(null: Float[np.ndarray, "k n"], unsampled: np.ndarray) -> Float[np.ndarray, "k m"]:
