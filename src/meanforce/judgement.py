@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from meanforce.model import Model
 from meanforce.observables import curves
 from meanforce.observables.base import Curve
 from meanforce.observables.bonded import angle_distribution, bond_distribution, dihedral_distribution
+from meanforce.observables.ends import chains, end_to_end_distribution
 from meanforce.observables.learned import learned_error, left_open
 from meanforce.observables.mechanical import pressure
 from meanforce.observables.overlap import free_energy, free_energy_distributions
@@ -144,17 +145,20 @@ def _distributions(evidence: Evidence) -> Iterator[tuple[Kind, partial[Curve]]]:
             for centre in topology.types:
                 yield "adf", partial(adf, species=(centre,) * 3, cutoff=cutoff)
     for kind in topology.kinds("bonds"):
-        yield "bonded", partial(bond_distribution, species=kind, span=bond_span(evidence, kind))
+        yield "bonded", partial(bond_distribution, species=kind, span=_span(evidence, bond_distribution, kind))
     for kind in topology.kinds("angles"):
         yield "bonded", partial(angle_distribution, species=kind)
     for kind in topology.kinds("dihedrals"):
         yield "bonded", partial(dihedral_distribution, species=kind)
+    for kind in chains(topology):
+        span = _span(evidence, end_to_end_distribution, kind)
+        yield "bonded", partial(end_to_end_distribution, species=kind, span=span)
 
 
-def bond_span(evidence: Evidence, kind: tuple[str, ...]) -> tuple[float, float]:
-    """The lengths of one kind of bond in the atoms and in every model."""
+def _span(evidence: Evidence, measure: Callable[..., Curve], kind: tuple[str, ...]) -> tuple[float, float]:
+    """The lengths of one kind of bond, or of chain, in the atoms and in every model."""
     sources: list[Dataset | Ensemble] = [evidence.data, *(case.ensemble for case in evidence.cases)]
-    axes = [bond_distribution(source, kind).axis for source in sources]
+    axes = [measure(source, kind).axis for source in sources]
     return min(a[0] for a in axes) - 0.005, max(a[-1] for a in axes) + 0.005
 
 

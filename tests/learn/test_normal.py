@@ -79,15 +79,16 @@ def test_fewer_labels_than_coefficients_are_not_taken_for_exact():
     assert error > 0.8 * y.std(), "labels that follow nothing cannot be foretold"
 
 
-def test_a_matrix_that_rounding_left_indefinite_has_a_root():
+def test_rows_that_leave_a_direction_open_by_rounding_have_an_inverse_root():
     random = np.random.default_rng(3)
     vectors = np.linalg.qr(random.standard_normal((30, 30)))[0]
-    good = vectors @ np.diag(np.linspace(0.5, 1.5, 30)) @ vectors.T
-    root, logarithm = _inverse_root(good)
-    assert np.allclose(root @ root.T @ good, np.eye(30))
-    assert logarithm == pytest.approx(np.linalg.slogdet(good)[1])
-    broken = vectors @ np.diag([-1e-14, *np.linspace(0.5, 1.5, 29)]) @ vectors.T
-    root, logarithm = _inverse_root(broken)
-    assert np.isfinite(root).all() and np.isfinite(logarithm)
+    rows = np.sqrt(np.linspace(0.5, 1.5, 30))[:, None] * vectors.T
+    root, logarithm = _inverse_root(rows)
+    assert np.allclose(root @ root.T @ rows.T @ rows, np.eye(30))
+    assert logarithm == pytest.approx(np.linalg.slogdet(rows.T @ rows)[1])
     kept = vectors[:, 1:]
-    assert np.allclose(kept.T @ root @ root.T @ kept, np.diag(1 / np.linspace(0.5, 1.5, 29)), rtol=1e-6, atol=1e-6)
+    for broken in (rows[1:], np.concatenate([1e-17 * rows[:1], rows[1:]])):
+        root, logarithm = _inverse_root(broken)
+        assert np.isfinite(root).all() and np.isfinite(logarithm)
+        inverse = np.diag(1 / np.linspace(0.5, 1.5, 30)[1:])
+        assert np.allclose(kept.T @ root @ root.T @ kept, inverse, rtol=1e-6, atol=1e-6)

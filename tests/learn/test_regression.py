@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from scipy.interpolate import BSpline
+from scipy.linalg import block_diag, cholesky
 
 from meanforce.learn.identify import Identifiability
-from meanforce.learn.regression import STIFFEST, Normal, balance, regress
+from meanforce.learn.normal import Normal
+from meanforce.learn.regression import STIFFEST, balance, pose, regress, solve
 from meanforce.learn.validation import cross_validated, held_out
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
@@ -225,6 +227,25 @@ def test_a_function_that_a_frame_only_grazes_does_not_spoil_the_others():
     found = regress([normal_of(x, labels)], [Penalty("curve", 0, second.T @ second + 1e-6 * np.eye(8))], names(8))
     assert np.abs(found.coefficients[:7] - c[:7]).max() < 0.02
     assert found.identifiability.unsampled == (names(8)[7],)
+
+
+def test_functions_that_one_frame_grazes_together_leave_the_solution_exact_beside_a_stiff_term():
+    """Against least squares on stacked rows, which squares no condition number."""
+    random = np.random.default_rng(8)
+    r, other = random.normal(0.5, 0.06, 3000), random.uniform(0, 1, 3000)
+    r[0] = 0.95  # one frame alone reaches the last functions, and some of them faintly
+    x = np.concatenate([splines(r, 60), splines(other) + 0.3 * splines(r)], 1)
+    y = x @ random.standard_normal(84) + 0.3 * random.standard_normal(3000)
+    rough = [curvature(60).matrix + 1e-6 * np.eye(60), curvature(24).matrix + 1e-6 * np.eye(24)]
+    penalties = [Penalty("one", 0, rough[0]), Penalty("two", 60, rough[1])]
+    problem, _ = pose([normal_of(x, y)], penalties, names(84))
+    strengths = np.array([1e-2, STIFFEST])
+    found = solve(problem, np.ones(1), strengths).coefficients
+    stacked = np.concatenate(
+        [x, block_diag(*(np.sqrt(s) * cholesky(p) for s, p in zip(strengths, rough, strict=True)))]
+    )
+    exact = np.linalg.lstsq(stacked, np.concatenate([y, np.zeros(84)]))[0]
+    assert np.std(x @ (found - exact)) < 1e-6
 
 
 def test_a_strength_stops_rising_before_its_rounding_drowns_the_other_terms():

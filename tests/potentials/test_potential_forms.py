@@ -80,7 +80,7 @@ def test_a_pair_spline_goes_on_as_a_line_towards_short_distances():
 
 def test_a_core_rises_where_no_data_determine_it():
     term = splines.PairSpline(("A",), cutoff=0.6, start=0.1, spacing=0.1).with_coefficients(jnp.zeros(5))
-    raised = term.with_core(np.array([False, False, True, False, True]), 2.0)
+    raised = term.with_core(np.array([0.1, 0.4, 0.9, 0.0, 0.6]), 2.0)
     np.testing.assert_allclose(raised.coefficients, [4.0, 2.0, 0.0, 0.0, 0.0])
 
 

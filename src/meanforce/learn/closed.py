@@ -22,8 +22,6 @@ from meanforce.objectives.base import Quadratic
 from meanforce.potentials.base import LinearPotential
 from meanforce.units import KB
 
-#: A coefficient that owes less than this to the data counts as not determined by them.
-_DETERMINED = 0.5
 #: The core rises by at least this much, in kT, from one coefficient to the next.
 _CORE_STEP = 2.0
 
@@ -77,7 +75,7 @@ def _refuse(regularisation: Regularisation) -> None:
 def _with_core(potential: LinearPotential, regression: Regression, temperatures: list[float]) -> LinearPotential:
     """A rise where no frame has been: beads that come closer than atoms ever did must be pushed back."""
     kelvin = temperatures[-1] if temperatures else 300.0
-    return potential.with_core(regression.determined > _DETERMINED, _CORE_STEP * KB * kelvin)
+    return potential.with_core(regression.determined, _CORE_STEP * KB * kelvin)
 
 
 def _score(objective: Quadratic, normal: Normal, regression: Regression, at: int, squares: np.ndarray) -> Score:

@@ -16,6 +16,10 @@ RANK_TOLERANCE = 1e-12
 #: A basis function with less than this part of the largest diagonal of its own term is not sampled: one frame grazes
 #: its edge, and in units in which the data see it the prior would be so stiff that rounding decides.
 TOUCH_TOLERANCE = 1e-20
+#: A function that is sampled less than this, as a part of the largest diagonal of its own term, is measured in units of
+#: as much: in units of its own it would be as large as any other where one frame touches both, and a stiff prior on it
+#: would drown in its rounding what the data say of the others.
+FAINT = 1e-4
 #: Diagonals below this part of the largest are rows of rounding, squared: a head of T - T0 at T0, as computed.
 ROUNDED = 1e-26
 
@@ -111,7 +115,7 @@ def identify(
     unit = [1.0 / max(np.trace(p.matrix), 1e-300) for p in penalties]
     prior = penalty_matrix(penalties, unit, size)
     prior_scale = np.sqrt(np.where(np.diag(prior) > 0, np.diag(prior), 1.0))
-    scale = 1.0 / np.where(unsampled, prior_scale, np.sqrt(np.where(unsampled, 1.0, diagonal)))
+    scale = 1.0 / np.where(unsampled, prior_scale, np.sqrt(np.maximum(diagonal, _least(diagonal, penalties, FAINT))))
     scaled = np.where(unsampled[:, None] | unsampled[None, :], 0.0, gram * scale[:, None] * scale[None, :])
     values, vectors = np.linalg.eigh(scaled)
     seen = values > RANK_TOLERANCE * max(values.max(initial=0.0), 1e-300)
@@ -131,20 +135,26 @@ def identify(
 
 def _unsampled(diagonal: Float[np.ndarray, "k"], penalties: Sequence[Penalty]) -> np.ndarray:
     """Basis functions that no frame touches; terms may be of very different size, functions of one term are not."""
+    return diagonal <= _least(diagonal, penalties, TOUCH_TOLERANCE)
+
+
+def _least(diagonal: Float[np.ndarray, "k"], penalties: Sequence[Penalty], part: float) -> Float[np.ndarray, "k"]:
+    """This part of the largest diagonal of the term that each basis function belongs to."""
     least = np.full(len(diagonal), ROUNDED * max(diagonal.max(initial=0.0), 1e-300))
     for penalty in penalties:
         run = slice(penalty.start, penalty.start + len(penalty.matrix))
-        least[run] = np.maximum(least[run], TOUCH_TOLERANCE * diagonal[run].max(initial=0.0))
-    return diagonal <= least
+        least[run] = np.maximum(least[run], part * diagonal[run].max(initial=0.0))
+    return least
 
 
 def _held(blind: Float[np.ndarray, "k n"], form: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "n m"]:
     """The directions within a space in which a quadratic form does not vanish."""
     if not blind.shape[1]:
         return np.zeros((0, 0))
-    values, vectors = np.linalg.eigh(blind.T @ form @ blind)
-    reach = np.abs(blind).T @ np.abs(form) @ np.abs(blind)  # how large an entry could be without cancelling
-    return vectors[:, values > 1e-10 * max(reach.max(initial=0.0), 1e-300)]
+    reach = np.sum(np.abs(blind) * (np.abs(form) @ np.abs(blind)), axis=0)  # of a direction, if nothing cancelled
+    units = 1.0 / np.sqrt(np.where(reach > 0, reach, 1.0))
+    values, vectors = np.linalg.eigh((blind * units).T @ form @ (blind * units))
+    return units[:, None] * vectors[:, values > 1e-12]
 
 
 def _sampled_part(null: Float[np.ndarray, "k n"], unsampled: np.ndarray) -> Float[np.ndarray, "k m"]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import qr, solve_triangular
 
 from meanforce.learn.errors import FEWEST_BLOCKS, block_scores, root, score_covariance
 from meanforce.learn.identify import ROUNDED, Basis, Identifiability, identify, penalty_matrix
@@ -61,6 +61,7 @@ class Problem(NamedTuple):
     totals: tuple[Equations, ...]
     penalties: tuple[Penalty, ...]
     ranks: np.ndarray
+    rows: tuple[np.ndarray, ...]  # whose squares are the Gram matrices, then the penalties
 
 
 class Solution(NamedTuple):
@@ -171,7 +172,18 @@ def pose(
         grams.append(inner)
         moments.append(moment)
     ranks = np.array([np.linalg.matrix_rank(p.matrix, hermitian=True) for p in penalties], float)
-    return Problem(basis, tuple(grams), tuple(moments), totals, tuple(penalties), ranks), report
+    rows = [square_rows(gram) for gram in grams]
+    rows += [square_rows(p.matrix) @ basis.transform[p.start : p.start + len(p.matrix)] for p in penalties]
+    return Problem(basis, tuple(grams), tuple(moments), totals, tuple(penalties), ranks, tuple(rows)), report
+
+
+def square_rows(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "r n"]:
+    """R with R^T R = matrix, each variable in units of its own while it is found."""
+    scale = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    values, vectors = np.linalg.eigh(matrix * inverse[:, None] * inverse)
+    kept = values > len(values) * np.finfo(float).eps * values.max(initial=0.0)
+    return np.sqrt(values[kept])[:, None] * vectors[:, kept].T * scale
 
 
 def _label_variance(total: Equations) -> float:
@@ -181,30 +193,31 @@ def _label_variance(total: Equations) -> float:
 def solve(problem: Problem, precision: np.ndarray, strengths: np.ndarray) -> Solution:
     """The most probable coefficients for given precisions of the labels and strengths of the penalties."""
     transform = problem.basis.transform
-    prior = penalty_matrix(problem.penalties, strengths, len(transform))
-    hessian = transform.T @ prior @ transform
-    for weight, gram in zip(precision, problem.grams, strict=True):
-        hessian = hessian + weight * gram
+    weights = np.sqrt(np.concatenate([precision, strengths]))
+    rows = np.concatenate([weight * part for weight, part in zip(weights, problem.rows, strict=True)])
     moment = sum(weight * m for weight, m in zip(precision, problem.moments, strict=True))
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
-    scaled = hessian * scale[:, None] * scale[None, :]
-    inverse, log_determinant = _inverse_root((scaled + scaled.T) / 2)
+    scale = 1.0 / np.sqrt(np.maximum((rows**2).sum(axis=0), 1e-300))
+    inverse, log_determinant = _inverse_root(rows * scale)
     z_factor = scale[:, None] * inverse
     z = z_factor @ (z_factor.T @ moment)
     return Solution(transform @ z, transform @ z_factor, z_factor, log_determinant - 2 * np.log(scale).sum())
 
 
-def _inverse_root(matrix: Float[np.ndarray, "m m"]) -> tuple[Float[np.ndarray, "m m"], float]:
-    """R with R R^T = matrix^-1, and the logarithm of the determinant, of a matrix of unit diagonal."""
-    try:
-        lower = cholesky(matrix, lower=True, check_finite=False)
-        inverse = solve_triangular(lower, np.eye(len(lower)), lower=True, check_finite=False)
-        return inverse.T, float(2 * np.log(np.diag(lower)).sum())
-    except LinAlgError:
-        # What neither data nor prior hold is gone already: only rounding can bring us here.
-        values, vectors = np.linalg.eigh(matrix)
-        values = np.maximum(values, np.finfo(float).eps * len(values) * values.max())
-        return vectors / np.sqrt(values), float(np.log(values).sum())
+def _inverse_root(rows: Float[np.ndarray, "r m"]) -> tuple[Float[np.ndarray, "m k"], float]:
+    """Q with Q Q^T = (rows^T rows)^-1, and the logarithm of the determinant of rows^T rows.
+
+    The rows are never squared: double precision holds the condition of a stiff prior beside faint data, not its square.
+    """
+    upper = qr(rows, mode="r", check_finite=False)[0][: rows.shape[1]]
+    diagonal = np.abs(np.diag(upper))
+    least = np.finfo(float).eps * len(diagonal)
+    if len(upper) == rows.shape[1] and diagonal.min(initial=1.0) > least * diagonal.max(initial=0.0):
+        inverse = solve_triangular(upper, np.eye(len(upper)), check_finite=False)
+        return inverse, float(2 * np.log(diagonal).sum())
+    # What neither data nor prior hold is gone already: only rounding can bring us here.
+    values, vectors = np.linalg.svd(rows, full_matrices=False)[1:]
+    values = np.maximum(values, np.sqrt(least) * values.max(initial=0.0))
+    return vectors.T / values, float(2 * np.log(values).sum())
 
 
 def _gammas(problem: Problem, solution: Solution, precision: np.ndarray) -> np.ndarray:

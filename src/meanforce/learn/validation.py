@@ -10,7 +10,7 @@ from jaxtyping import Float
 from meanforce.learn.errors import root
 from meanforce.learn.identify import penalty_matrix
 from meanforce.learn.normal import Normal
-from meanforce.learn.regression import Problem, Regression, balance, pose, regress, residual_square, solve
+from meanforce.learn.regression import Problem, Regression, balance, pose, regress, residual_square, solve, square_rows
 from meanforce.objectives.base import Equations
 from meanforce.potentials.base import Penalty
 
@@ -109,7 +109,8 @@ def _told_by(problem: Problem, parts: Sequence[Equations]) -> Problem:
         rest[run] = seen.T @ part.moment
         grams.append(left)
         moments.append(rest)
-    return problem._replace(grams=tuple(grams), moments=tuple(moments))
+    rows = (*map(square_rows, grams), *problem.rows[len(grams) :])
+    return problem._replace(grams=tuple(grams), moments=tuple(moments), rows=rows)
 
 
 def _common_blocks(normals: Sequence[Normal]) -> int:

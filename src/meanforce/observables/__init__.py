@@ -8,6 +8,7 @@ from meanforce.observables.bonded import (
     dihedral_distribution,
 )
 from meanforce.observables.compare import StructureError, adf_error, first_peak, rdf_error, structure_error
+from meanforce.observables.ends import EndToEnd, end_to_end_distribution
 from meanforce.observables.learned import learned_error, left_open
 from meanforce.observables.mechanical import Pressure, pressure
 from meanforce.observables.overlap import FreeEnergy, free_energy, free_energy_distributions
@@ -25,6 +26,7 @@ __all__ = [
     "Density",
     "Diffusion",
     "DihedralSurface",
+    "EndToEnd",
     "Energy",
     "FreeEnergy",
     "HeatCapacity",
@@ -47,6 +49,7 @@ __all__ = [
     "density",
     "diffusion",
     "dihedral_distribution",
+    "end_to_end_distribution",
     "energy",
     "first_peak",
     "free_energy",

@@ -47,14 +47,7 @@ class BondedDistribution:
     def per_frame(self, frames: Frames, topology: Topology) -> np.ndarray:
         """Share of the terms in each bin, (frames, bins)."""
         terms = _terms(topology, self.kind, self.species)
-        found = coordinates(frames, self.kind, terms)
-        low, high = self.span
-        place = np.floor((found - low) / (high - low) * self.bins).astype(np.int64)
-        place[found == high] = self.bins - 1
-        inside = (place >= 0) & (place < self.bins)
-        flat = (np.arange(len(found))[:, None] * self.bins + place)[inside]
-        counts = np.bincount(flat, minlength=len(found) * self.bins).reshape(-1, self.bins)
-        return counts / len(terms)
+        return shares(coordinates(frames, self.kind, terms), self.span, self.bins)
 
     def reduce(self, values: np.ndarray, weights: np.ndarray, chain: np.ndarray, state: State) -> Curve:
         mean = averages.average(values, weights, chain)
@@ -94,7 +87,7 @@ def dihedral_distribution(
 
 def coordinates(frames: Frames, kind: Kind, terms: np.ndarray) -> Float[np.ndarray, "frames terms"]:
     """Lengths in nm, or angles in rad, of the given terms; bonds take their nearest image."""
-    arms = [_arm(frames, terms[:, k], terms[:, k + 1]) for k in range(terms.shape[1] - 1)]
+    arms = [arm(frames, terms[:, k], terms[:, k + 1]) for k in range(terms.shape[1] - 1)]
     if kind == "bonds":
         return np.linalg.norm(arms[0], axis=-1)
     if kind == "angles":
@@ -136,7 +129,19 @@ def _terms(topology: Topology, kind: Kind, species: tuple[str, ...]) -> np.ndarr
     return getattr(topology, kind)[topology.kind_index(kind) == kinds.index(wanted)]
 
 
-def _arm(frames: Frames, start: np.ndarray, stop: np.ndarray) -> Float[np.ndarray, "frames terms 3"]:
+def shares(
+    found: Float[np.ndarray, "frames terms"], span: tuple[float, float], bins: int
+) -> Float[np.ndarray, "frames bins"]:
+    """Share of the values of each frame in each bin; what lies outside of the span is in none."""
+    low, high = span
+    place = np.floor((found - low) / (high - low) * bins).astype(np.int64)
+    place[found == high] = bins - 1
+    inside = (place >= 0) & (place < bins)
+    flat = (np.arange(len(found))[:, None] * bins + place)[inside]
+    return np.bincount(flat, minlength=len(found) * bins).reshape(-1, bins) / found.shape[1]
+
+
+def arm(frames: Frames, start: np.ndarray, stop: np.ndarray) -> Float[np.ndarray, "frames terms 3"]:
     """From one bead to the next, in the nearest image: right for bonds shorter than half the box height."""
     arm = np.asarray(frames.positions[:, stop], float) - frames.positions[:, start]
     if frames.box is None:

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 import meanforce.numerics.precision  # noqa: F401
 from meanforce.graph import Graph, frame_sum
@@ -173,13 +173,13 @@ class LinearPotential(Potential):
         size = self.coefficients.shape[0]
         return (Penalty("coefficients", 0, np.eye(size)),) if size else ()
 
-    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> "LinearPotential":
+    def with_core(self, told: Float[np.ndarray, "k"], step: float) -> "LinearPotential":
         """Keeps A rising towards short distances where no data determine the coefficients.
 
-        `step` is the least rise in kJ/mol from one coefficient to the next. Terms that cannot collapse
-        return themselves; pair terms override it.
+        `told` says how much of each coefficient is owed to data, 0 to 1; `step` is the least rise in kJ/mol from one
+        coefficient to the next. Terms that cannot collapse return themselves; pair terms override it.
         """
-        del determined, step
+        del told, step
         return self
 
 

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from meanforce.graph import Graph
 from meanforce.potentials.base import Design, LinearPotential, Penalty, Potential
@@ -89,10 +89,9 @@ class LinearHeads(LinearPotential):
             for penalty in head.penalties()
         )
 
-    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> LinearHeads:
-        """The first head rises where there are no data; the others go on as smoothly as they can."""
-        first = self._runs()[0]
-        core = self.heads[0].with_core(np.asarray(determined)[first], step)
+    def with_core(self, told: Float[np.ndarray, "k"], step: float) -> LinearHeads:
+        """The first head rises where no head is told by data; the others go on as smoothly as they can."""
+        core = self.heads[0].with_core(sum(np.asarray(told)[run] for run in self._runs()), step)
         return eqx.tree_at(lambda whole: whole.heads, self, (core, *self.heads[1:]))
 
     def together(self, weights: Sequence[Float[Array, ""]]) -> LinearPotential:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from meanforce.graph import Graph, edges, neighbour_species, pair_energy
 from meanforce.numerics.edges import take
@@ -19,6 +19,8 @@ from meanforce.potentials.curves import Curve, core
 
 #: Basis functions of edges held at once by a design: they stay in the cache of a processor.
 _ROWS_AT_ONCE = 200_000
+#: A coefficient that owes less than this to data is not known.
+_KNOWN = 0.5
 
 
 class PairSpline(LinearPotential):
@@ -106,9 +108,9 @@ class PairSpline(LinearPotential):
     def penalties(self) -> tuple[Penalty, ...]:
         return _penalties("pair", self.pairs, self.curve)
 
-    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> PairSpline:
+    def with_core(self, told: Float[np.ndarray, "k"], step: float) -> PairSpline:
         rows = np.asarray(self.coefficients).reshape(-1, self.curve.size)
-        known = np.asarray(determined).reshape(rows.shape)
+        known = np.asarray(told).reshape(rows.shape) > _KNOWN
         return self.with_coefficients(jnp.concatenate([core(c, d, step) for c, d in zip(rows, known, strict=True)]))
 
     def _masks(self, graph: Graph) -> tuple[Float[Array, "beads capacity 1"] | None, ...]:

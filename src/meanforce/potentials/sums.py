@@ -8,7 +8,7 @@ from itertools import pairwise
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from meanforce.graph import Graph
 from meanforce.potentials.base import Design, LinearPotential, Penalty, Potential
@@ -96,10 +96,10 @@ class LinearSum(LinearPotential):
             for penalty in term.penalties()
         )
 
-    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> LinearSum:
+    def with_core(self, told: Float[np.ndarray, "k"], step: float) -> LinearSum:
         pairs = zip(self.terms, self._runs(), strict=True)
         return eqx.tree_at(
-            lambda total: total.terms, self, tuple(term.with_core(determined[run], step) for term, run in pairs)
+            lambda total: total.terms, self, tuple(term.with_core(told[run], step) for term, run in pairs)
         )
 
     def _all(self) -> tuple[Potential, ...]:
@@ -189,8 +189,8 @@ class SplinePotential(LinearPotential):
     def penalties(self) -> tuple[Penalty, ...]:
         return self.sum.penalties()
 
-    def with_core(self, determined: Bool[np.ndarray, "k"], step: float) -> SplinePotential:
-        return eqx.tree_at(lambda total: total.sum, self, self.sum.with_core(determined, step))
+    def with_core(self, told: Float[np.ndarray, "k"], step: float) -> SplinePotential:
+        return eqx.tree_at(lambda total: total.sum, self, self.sum.with_core(told, step))
 
 
 def _bonded_terms(topology: Topology, bonds: BondSpline | None) -> list[LinearPotential]:
