@@ -49,6 +49,23 @@ class _Refuses:
 pytest.raises = _Refuses
 
 
+#: Tests of formulas, where compiling takes most of the time; runs, recipes and engines are tested as users run them.
+_LIGHTLY_COMPILED = {"learn", "potentials"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_lightly(request):
+    """XLA without its costly passes, here and in programs that a test starts, takes two thirds of the time."""
+    if request.path.parent.name not in _LIGHTLY_COMPILED:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _plots_without_a_screen():
     import matplotlib
