@@ -91,7 +91,7 @@ class LinearHeads(LinearPotential):
 
     def with_core(self, told: Float[np.ndarray, "k"], step: float) -> LinearHeads:
         """The first head rises where no head is told by data; the others go on as smoothly as they can."""
-        core = self.heads[0].with_core(sum(np.asarray(told)[run] for run in self._runs()), step)
+        core = self.heads[0].with_core(np.sum([np.asarray(told)[run] for run in self._runs()], axis=0), step)
         return eqx.tree_at(lambda whole: whole.heads, self, (core, *self.heads[1:]))
 
     def together(self, weights: Sequence[Float[Array, ""]]) -> LinearPotential:
