@@ -33,7 +33,7 @@ from meanforce.potentials.sums import LinearSum
 from meanforce.reference.atoms import open_reference
 
 KELVIN = (300.0, 400.0)
-CUTOFF, SPACING, SEEN, POINTS = 0.9, 0.05, 0.5, 40
+CUTOFF, SPACING, SEEN, POINTS = 0.9, 0.05, 0.5, 60
 SIZES = Sizes(radial=20, degree=4, channels=12, products=12, cubes=4, hidden=32)
 STEPS, BATCH = 300, 4  # of the network
 TIMESTEP, SAVED, SETTLING, FRICTION = 0.005, 0.05, 5.0, 5.0  # ps, ps, ps, 1/ps
@@ -64,8 +64,13 @@ def splines(data: mf.Dataset) -> mf.SplinePotential:
 
 
 def kernel(data: mf.Dataset) -> LinearSum:
-    """Kernels in the surroundings on top of the splines, with inducing points from the frames drawn."""
-    return LinearSum((splines(data), mf.KernelPotential.of(data, count=POINTS, tolerance=1e-12)))
+    """Kernels in the surroundings on top of the splines, both on priors; inducing points from the frames drawn."""
+    return LinearSum((splines(data), mf.KernelPotential.of(data, count=POINTS, tolerance=1e-12)), priors(data))
+
+
+def priors(data: mf.Dataset) -> mf.Sum:
+    """Harmonic bonds and angles and a repulsion, from where the beads are at the highest temperature."""
+    return mf.priors(data.select(temperature=max(data.temperatures)), cutoff=CUTOFF)
 
 
 def solved(make: Callable) -> Callable[..., mf.Model]:
@@ -80,7 +85,6 @@ def solved(make: Callable) -> Callable[..., mf.Model]:
 
 def network(data: mf.Dataset, schooling: str, energies: bool, seed: int) -> mf.Model:
     """On harmonic bonds and angles and a repulsion, which are kept: the network learns what these are not."""
-    under = mf.priors(data.select(temperature=max(data.temperatures)), cutoff=CUTOFF)
     net = lambda k: mf.LocalNetwork(data.topology.types, cutoff=SEEN, start=0.15, sizes=SIZES, seed=100 * seed + k)
     reference = float(np.mean(data.temperatures))
     learned = mf.Thermal(net(0), net(1), None, reference) if schooling == "both" or energies else net(0)
@@ -89,7 +93,7 @@ def network(data: mf.Dataset, schooling: str, energies: bool, seed: int) -> mf.M
         epochs=STEPS // each, batch=BATCH, learning_rate=1e-2, final_learning_rate=1e-4, ema=0.99, validation=0.2,
         validate_every=max(1, STEPS // each // 15), seed=seed,
     )  # fmt: skip
-    return mf.fit(mf.Sum((under, wall(data), learned)), objectives(data, energies), training=training).model
+    return mf.fit(mf.Sum((priors(data), wall(data), learned)), objectives(data, energies), training=training).model
 
 
 def objectives(data: mf.Dataset, energies: bool) -> list:
