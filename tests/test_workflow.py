@@ -14,10 +14,14 @@ import jax
 import numpy as np
 import pytest
 
-from meanforce import thermodynamics
+from meanforce import thermodynamics, workflow
 from meanforce.data.dataset import Dataset
+from meanforce.data.errors import MappingError
+from meanforce.frames import Frames
 from meanforce.model import Model
+from meanforce.recipe import Mapping as MappingOptions
 from meanforce.reference.exact_run import ExactRun
+from meanforce.topology import Topology
 
 RECIPE = """
 name: small
@@ -232,3 +236,21 @@ def test_a_data_set_that_is_not_there_is_named(tmp_path):
     done = meanforce("train", "r.yaml", "--folder", "run", cwd=tmp_path)
     assert done.returncode == 1
     assert "nowhere.h5" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_solvent_may_be_left_without_beads():
+    """One solute of two atoms among three waters, as residues and by CGsmiles."""
+    elements = ("C", "C") + ("O", "H", "H") * 3
+    molecules = np.repeat([0, 1, 2, 3], [2, 3, 3, 3])
+    topology = Topology(
+        elements, np.ones(11), names=("C1", "C2") + ("OW", "HW1", "HW2") * 3, residues=("ETH",) * 2 + ("HOH",) * 9,
+        residue_ids=molecules, molecules=molecules, bonds=[(0, 1), *((2 + 3 * w, 2 + 3 * w + k) for w in range(3)
+        for k in (1, 2))],
+    )  # fmt: skip
+    atoms = Dataset.from_frames(topology, Frames(np.zeros((1, 11, 3))))
+    solute = MappingOptions(residues={"ETH": {"E": "all"}}, leave=["HOH"])
+    assert workflow._mapping(solute, atoms).topology.species == ("E",)
+    with pytest.raises(MappingError, match="nothing is said of the residues HOH"):
+        workflow._mapping(MappingOptions(residues={"ETH": {"E": "all"}}), atoms)
+    with pytest.raises(ValueError, match="selections name what has beads"):
+        MappingOptions(selections={"E": "resname ETH"}, leave=["HOH"])

@@ -53,6 +53,7 @@ class Mapping(Options):
     )
     selections: dict[str, str] | None = Field(None, description="bead name -> MDAnalysis selection, one bead a residue")
     cgsmiles: str | None = Field(None, description="a CGsmiles string for the molecule")
+    leave: tuple[str, ...] = Field((), description="residues without beads, such as a solvent: [HOH, NA, CL]")
     position: str | dict[str, str] = Field(
         "mass", description="mass, geometry, or the name of the atom that is the bead; for all, or bead name -> which"
     )
@@ -66,6 +67,8 @@ class Mapping(Options):
     def _exactly_one(self):
         if sum(value is not None for value in (self.residues, self.selections, self.cgsmiles)) != 1:
             raise ValueError("give exactly one of residues, selections, cgsmiles")
+        if self.leave and self.selections is not None:
+            raise ValueError("leave: selections name what has beads; leave it out")
         return self
 
 

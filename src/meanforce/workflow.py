@@ -274,11 +274,11 @@ def _read(run: Trajectory):
 
 def _mapping(options: MappingOptions, atoms) -> Mapping:
     if options.residues is not None:
-        return Mapping.by_residue(atoms, options.residues, position=options.position)
+        return Mapping.by_residue(atoms, options.residues, leave=options.leave, position=options.position)
     if options.selections is not None:
         return Mapping.by_selection(atoms, options.selections, position=options.position)
     if options.cgsmiles is not None:
-        return Mapping.by_cgsmiles(atoms, options.cgsmiles, position=options.position)
+        return Mapping.by_cgsmiles(atoms, options.cgsmiles, leave=options.leave, position=options.position)
     raise RecipeError("mapping: give exactly one of residues, selections, cgsmiles")
 
 
