@@ -30,7 +30,7 @@ def check(potential: Potential, topology: Topology, *, seed: int = 0, external: 
     """Every contract that applies to the potential. `external`: it may depend on where the beads are, and on
     how they are turned. `derivatives`: how many of the energy it promises to be continuous at its cut-off."""
     frames = disordered(topology, potential.cutoffs, frames=2, seed=seed)
-    for test in (compiled, divided, several_frames, single_precision, forces, virial):
+    for test in (divided, several_frames, single_precision, forces, virial):
         test(potential, topology, frames)
     if not external:
         for test in (translated, turned, wrapped):
@@ -63,12 +63,6 @@ def disordered(
 def graph_of(potential: Potential, topology: Topology, frames: Frames, dtype=np.float64) -> Graph:
     """The graph that the potential needs."""
     return build(frames, topology, potential.cutoffs, dtype=dtype)
-
-
-def compiled(potential: Potential, topology: Topology, frames: Frames) -> None:
-    """Compiled and not, the energy is the same."""
-    graph = graph_of(potential, topology, frames)
-    _same(_evaluated(potential, graph)[0], potential.energy(graph), 1e-12, "the compiled energy")
 
 
 def divided(potential: Potential, topology: Topology, frames: Frames) -> None:
