@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_the_report_judges_every_temperature(finished):
 
 
 def test_responses_are_cross_fitted_once_and_kept(finished, tmp_path):
-    text = RECIPE.replace("energy: 1.0", "energy: 1.0, response: 1.0, cross_fit: {folds: 3}")
+    text = RECIPE.replace("energy: 1.0", "joint: 1.0, response: 1.0, cross_fit: {folds: 3}")
     exact, mapping, *rest = text.splitlines()[2:]
     assert exact.startswith("exact") and mapping.startswith("mapping")
     text = "\n".join(["name: thermal", f"dataset: {finished / 'beads.h5'}", *rest])
@@ -87,9 +88,10 @@ def test_responses_are_cross_fitted_once_and_kept(finished, tmp_path):
     folder = RunFolder.choose("thermal", text, folder=tmp_path / "run")
     workflow.learn(recipe, folder, Bars(Console(quiet=True)))
     labelled = Dataset.open(folder.responses)
-    assert labelled.column("covariance") is not None and labelled.temperatures == (300.0, 400.0)
+    assert labelled.column("displacement") is not None and labelled.column("covariance") is not None
+    assert labelled.temperatures == (300.0, 400.0)
     assert len(labelled) == len(workflow.split(recipe, folder)[0])
-    assert "ResponseMatching" in Model.load(folder.model).summary()
+    assert {"ResponseMatching", "EnergyGivenForces"} <= set(re.findall(r"\w+", Model.load(folder.model).summary()))
     written, model = folder.responses.stat().st_mtime_ns, folder.model.read_bytes()
     folder.training.unlink()
     workflow.learn(recipe, folder, Bars(Console(quiet=True)))
