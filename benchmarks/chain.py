@@ -28,6 +28,7 @@ import meanforce as mf
 from meanforce.learn.priors import wall
 from meanforce.observables import Curve, angle_distribution, bond_distribution, end_to_end_distribution
 from meanforce.observables.compare import structure_error
+from meanforce.potentials.kernels import SquaredExponential
 from meanforce.potentials.local import Sizes
 from meanforce.potentials.sums import LinearSum
 from meanforce.reference.atoms import open_reference
@@ -64,8 +65,13 @@ def splines(data: mf.Dataset) -> mf.SplinePotential:
 
 
 def kernel(data: mf.Dataset) -> LinearSum:
-    """Kernels in the surroundings on top of the splines, both on priors; inducing points from the frames drawn."""
-    return LinearSum((splines(data), mf.KernelPotential.of(data, count=POINTS, tolerance=1e-12)), priors(data))
+    """Kernels in the surroundings on top of the splines, with inducing points from the frames drawn.
+
+    A quarter of the default length, the typical distance of surroundings: away from all frames the splines are left.
+    A longer kernel goes on there like a polynomial, and chains collapse into its holes.
+    """
+    length = mf.KernelPotential.of(data, count=1).kernel.length / 4
+    return LinearSum((splines(data), mf.KernelPotential.of(data, count=POINTS, kernel=SquaredExponential(length))))
 
 
 def priors(data: mf.Dataset) -> mf.Sum:
@@ -160,30 +166,35 @@ def key(row: dict) -> tuple:
 
 
 def table(path: Path) -> None:
-    """Means over seeds with their standard errors, and the ratio of F to F+E from pairs of one seed."""
+    """Errors over seeds, F and F+E, and the geometric mean of F+E/F over pairs of one seed with its error."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     cases = dict.fromkeys((r["schooling"], r["model"], r["frames"], r["kelvin"]) for r in rows)
+    print("| schooling | model | frames | K |" + "".join(f" {c} F | {c} F+E | ratio |" for c in CURVES) + " seeds |")
+    print("|---" * (5 + 3 * len(CURVES)) + "|")
     for case in sorted(cases):
-        of = {
-            loss: {
-                r["seed"]: r for r in rows
-                if (r["schooling"], r["model"], r["frames"], r["kelvin"], r["loss"]) == (*case, loss)
-            }
-            for loss in ("F", "F+E")
-        }  # fmt: skip
+        of = {loss: {r["seed"]: r for r in rows if key(r) == _key(case, loss, r["seed"])} for loss in ("F", "F+E")}
         seeds = sorted(of["F"].keys() & of["F+E"].keys())
         good = [s for s in seeds if all("stopped" not in of[loss][s] for loss in of)]
         line = f"| {case[0]} | {case[1]} | {case[2]} | {case[3]:g} |"
         for name in CURVES:
-            excess = np.array([[of[loss][s][name][0] - of[loss][s][name][1] for s in good] for loss in of])
-            line += f" {spread(excess[0])} | {spread(excess[1])} | {spread(excess[0] - excess[1])} |"
+            found = np.array([[of[loss][s][name][:2] for s in good] for loss in of]).reshape(2, len(good), 2)
+            without, beside = found[..., 0] - found[..., 1]
+            ratio = spread(np.log(found[1, :, 0] / found[0, :, 0]), np.exp)
+            line += f" {spread(without)} | {spread(beside)} | {ratio} |"
         print(line + f" {len(good)} of {len(seeds)} |")
 
 
-def spread(values: Sequence[float]) -> str:
+def _key(case: tuple, loss: str, seed: int) -> tuple:
+    schooling, model, frames, kelvin = case
+    return (model, schooling, loss, frames, seed, kelvin)
+
+
+def spread(values: Sequence[float], turned: Callable = lambda mean: mean) -> str:
+    """Mean and standard error, of a logarithm where it is turned back by `exp`."""
     if len(values) < 2:
         return "-"
-    return f"{np.mean(values):.3g} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.2g}"
+    mean, error = turned(np.mean(values)), np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{mean:.3g} ± {error * (mean if turned is np.exp else 1):.2g}"
 
 
 def main() -> None:
