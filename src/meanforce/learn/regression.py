@@ -26,6 +26,8 @@ MAX_STEPS = 200
 #: How far below the scale at which data and prior are alike a strength may fall, and how far it may rise above: a
 #: term is as smooth as it can be long before, and the rounding of more would drown what the data say of others.
 STRENGTH_RANGE = 1e14
+#: The part of labels that coefficients do not follow is known to rounding, and counts as no less than this.
+_LEAST_LEFT = 1e-4
 STIFFEST = 1e7
 
 
@@ -239,9 +241,10 @@ def _noise(
     for normal, total, gamma, weight in zip(normals, problem.totals, gammas, precision, strict=True):
         square, freedom = residual_square(total, solution.coefficients), total.count - gamma
         if total.count <= problem.basis.rank:
-            # The coefficients can follow every label, and what they leave is no measure of noise: one more label,
-            # as noisy as all labels spread, keeps the fit from it.
-            variance, spread = (square + _label_variance(total)) / (max(freedom, 0.0) + 1.0), 1.0
+            # The coefficients can follow every label, and what they leave says nothing; what they would say of labels
+            # left out does (generalised cross-validation).
+            left = np.clip(freedom / total.count, _LEAST_LEFT, 1.0)
+            variance, spread = min(square / total.count / left**2, _label_variance(total)), 1.0
         else:
             variance = square / max(freedom, 0.5)
             exact = _is_exact(total, square)
