@@ -51,12 +51,19 @@ pytest.raises = _Refuses
 
 #: Tests of formulas, where compiling takes most of the time; runs, recipes and engines are tested as users run them.
 _LIGHTLY_COMPILED = {"learn", "potentials"}
+_TRAINING = {
+    "test_last_layer.py",
+    "test_friction.py",
+    "test_gradient.py",
+    "test_thermal_networks.py",
+    "test_training_resume.py",
+}  # where it pays to compile well
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_lightly(request):
     """XLA without its costly passes, here and in programs that a test starts, takes two thirds of the time."""
-    if request.path.parent.name not in _LIGHTLY_COMPILED:
+    if request.path.parent.name not in _LIGHTLY_COMPILED or request.path.name in _TRAINING:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:

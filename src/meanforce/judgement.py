@@ -140,7 +140,8 @@ def _distributions(evidence: Evidence) -> Iterator[tuple[Kind, partial[Curve]]]:
     cutoff = evidence.recipe.validate_.adf_cutoff
     if evidence.taught[0].box is not None:
         for pair in itertools.combinations_with_replacement(topology.types, 2):
-            yield "rdf", partial(rdf, species=pair)
+            if len(set(topology.molecules[np.isin(topology.species, pair)])) > 1:  # a solute alone has none
+                yield "rdf", partial(rdf, species=pair)
         if cutoff is not None:
             for centre in topology.types:
                 yield "adf", partial(adf, species=(centre,) * 3, cutoff=cutoff)
