@@ -51,7 +51,8 @@ pytest.raises = _Refuses
 
 #: Tests of formulas, where compiling takes most of the time; runs, recipes and engines are tested as users run them.
 _LIGHTLY_COMPILED = {"learn", "potentials"}
-_TRAINING = {
+#: Where numbers take longer than compiling.
+_TRAINING = ("last_layer", "friction", "gradient", "thermal_networks", "training_resume")
     "test_last_layer.py",
     "test_friction.py",
     "test_gradient.py",
@@ -63,7 +64,7 @@ _TRAINING = {
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_lightly(request):
     """XLA without its costly passes, here and in programs that a test starts, takes two thirds of the time."""
-    if request.path.parent.name not in _LIGHTLY_COMPILED or request.path.name in _TRAINING:
+    if request.path.parent.name not in _LIGHTLY_COMPILED or request.path.stem.removeprefix("test_") in _TRAINING:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:

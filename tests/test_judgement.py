@@ -93,7 +93,7 @@ def test_one_network_says_nothing_of_learning():
 def test_a_solute_alone_in_a_box_has_no_pairs_of_molecules():
     """Water left without beads leaves the box, in which two beads of one molecule make no g(r)."""
     box, told = 3 * np.eye(3), recipe.parse("name: pairs\ndataset: beads.h5\n")
-    for molecules, pairs in (([0, 0], 0), ([0, 1], 3)):
+    for molecules, pairs in (([0, 0], 0), ([0, 1], 1)):
         topology = Topology(("A", "B"), np.ones(2), molecules=np.array(molecules))
         data = Dataset.from_frames(topology, Frames(np.zeros((1, 2, 3)), box=box[None]))
         seen = judgement.Evidence(told, "", data, data, data, [], {}, "")
