@@ -53,12 +53,6 @@ pytest.raises = _Refuses
 _LIGHTLY_COMPILED = {"learn", "potentials"}
 #: Where numbers take longer than compiling.
 _TRAINING = ("last_layer", "friction", "gradient", "thermal_networks", "training_resume")
-    "test_last_layer.py",
-    "test_friction.py",
-    "test_gradient.py",
-    "test_thermal_networks.py",
-    "test_training_resume.py",
-}  # where it pays to compile well
 
 
 @pytest.fixture(autouse=True, scope="module")
