@@ -5,6 +5,7 @@ python benchmarks/water_thermal.py hold ATOMS.h5 HELD.h5   # labels at fixed bea
 python benchmarks/water_thermal.py compare ATOMS.h5 HELD.h5 FOLDER [--models force response ...]
 
 python benchmarks/water_thermal.py diffuse ATOMS.h5 HELD.h5 FOLDER          # friction fitted at 300 K, used at all
+python benchmarks/water_thermal.py report data/water_thermal.jsonl water.html     # what `compare` printed, as a page
 
 Every model is the same sum of pair and three-body splines. `compare` prints one line of JSON for each model and
 temperature; references of structure, of energies and of mean forces (ten frames a temperature) come from the atoms.
@@ -27,6 +28,9 @@ from meanforce.reference import openmm
 from meanforce.reference.atoms import open_reference
 from meanforce.reference.recipe import ReferenceRun
 from meanforce.reference.water import Water
+from meanforce.report import learning
+from meanforce.report.page import write
+from meanforce.report.sections import Report
 from meanforce.units import KB
 
 KELVIN = (300.0, 250.0, 350.0, 400.0, 500.0, 600.0, 700.0)
@@ -177,6 +181,18 @@ def diffused(c: Compared, options: argparse.Namespace) -> None:
             print(json.dumps(row), flush=True)
 
 
+def page(found: Path, path: Path) -> None:
+    """Errors of g(r) by temperature and by number of frames, with the claim that responses take most of the excess."""
+    shown = ("force", "response", "instantaneous energy", "all temperatures", "own")
+    rows = [row for row in learning.read_rows(found, "rdf") if row.model in shown]
+    quantity = learning.Quantity("RDF of water", "mean-square error beyond noise")
+    claim = learning.Claim("response", "force", "own", 400.0, 100)
+    section = learning.learning(rows, quantity, reference="own", claims=[claim])
+    write(
+        Report("One-site water, learned at 300 K", "64 SPC/E molecules at 1 g/cm3", (section,), model="response"), path
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
@@ -195,8 +211,13 @@ def main() -> None:
         each.add_argument("--replicas", type=int, default=8)
     comparing.add_argument("--models", nargs="+", choices=[*models(), "own"], default=[*models(), "own"])
     diffusing.add_argument("--models", nargs="+", choices=list(models()), default=["force", "response"])
+    reporting = commands.add_parser("report")
+    reporting.add_argument("found", type=Path)
+    reporting.add_argument("page", type=Path)
     given = parser.parse_args()
-    if given.command == "atoms":
+    if given.command == "report":
+        page(given.found, given.page)
+    elif given.command == "atoms":
         atoms(given.atoms)
     elif given.command == "hold":
         hold(given.atoms, given.held)

@@ -163,7 +163,7 @@ def errors(
     """
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)
-    with _canvas(width=11.6 if columns > 1 else 6.4, height=1.5 + 2.6 * rows) as figure:
+    with _canvas(width=11.6 if columns > 1 else 6.4, height=1.5 + 2.6 * rows if columns > 1 else 5.4) as figure:
         plots = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for plot, (name, series) in zip(plots.flat, groups, strict=False):
             plot.set_yscale("log")

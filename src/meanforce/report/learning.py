@@ -84,13 +84,15 @@ def learning(
         )
     roles = dict(zip(models, _ROLES, strict=False)) | ({reference: "reference"} if reference in names else {})
     counts, kelvins = sorted({row.frames for row in rows}), sorted({row.kelvin for row in rows})
+    wide = [n for n in counts if len({row.kelvin for row in rows if row.frames == n}) > 1]
+    long = [t for t in kelvins if len({row.frames for row in rows if row.kelvin == t}) > 1]
     figures: list[Figure] = []
-    if len(kelvins) > 1:
-        groups = [(f"{n} frames", _series(rows, roles, quantity, frames=n)) for n in counts]
+    if wide:
+        groups = [(f"{n} frames", _series(rows, roles, quantity, frames=n)) for n in wide]
         caption = f"For each number of frames learned from, against temperature. {_BARS}"
         figures.append(errors(groups, f"{quantity.name}: error over temperature", caption, level=quantity.level))
-    if len(counts) > 1:
-        groups = [(f"{t:g} K", _series(rows, roles, quantity, kelvin=t)) for t in kelvins]
+    if long:
+        groups = [(f"{t:g} K", _series(rows, roles, quantity, kelvin=t)) for t in long]
         caption = f"For each temperature, against the number of frames learned from. {_BARS}"
         title = f"{quantity.name}: error over the number of frames"
         figures.append(errors(groups, title, caption, decades=True, level=quantity.level))
