@@ -188,9 +188,8 @@ def page(found: Path, path: Path) -> None:
     quantity = learning.Quantity("RDF of water", "mean-square error beyond noise")
     claim = learning.Claim("response", "force", "own", 400.0, 100)
     section = learning.learning(rows, quantity, reference="own", claims=[claim])
-    write(
-        Report("One-site water, learned at 300 K", "64 SPC/E molecules at 1 g/cm3", (section,), model="response"), path
-    )
+    told = "64 SPC/E molecules at 1 g/cm3; own and instantaneous: 5,000 frames, all temperatures: every tenth of 35,000"
+    write(Report("One-site water, learned at 300 K", told, (section,), model="response"), path)
 
 
 def main() -> None:
