@@ -36,7 +36,7 @@ from meanforce.units import KB
 KELVIN = (300.0, 250.0, 350.0, 400.0, 500.0, 600.0, 700.0)
 CUTOFF, SHELL, TAUGHT = 0.6, 0.36, 300.0
 HELD = (250.0, 400.0, 500.0, 600.0, 700.0)
-WINDOW = (2.0, 4.4)  # ps, where the mean-square displacement is a line; lags reach to a twentieth of a run
+WINDOW = (2.0, 4.4)  # ps, where the mean-square displacement is a line; lags reach to a sixteenth of a run
 F, E, C, C2 = mf.ForceMatching, mf.EnergyMatching, mf.ResponseMatching, mf.SecondResponseMatching
 
 

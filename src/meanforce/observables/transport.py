@@ -60,12 +60,8 @@ class MeanSquareDisplacement:
         return np.stack([np.broadcast_to(np.arange(lags) * step, (self.pieces, lags)), np.stack(rows)], axis=1)
 
     def reduce(self, values: np.ndarray, weights: np.ndarray, chain: np.ndarray, state: State) -> Curve:
-        time = values[0, 0]
-        if not np.allclose(values[:, 0], time, rtol=1e-6):
-            raise ValueError("the chains do not have the same length or time between frames")
-        mean = average(values[:, 1], weights, np.arange(len(values)))
         name = self.name if self.species is None else f"{self.name} of {self.species}"
-        return Curve(name, time, mean.value, mean.error, "time / ps", f"{self.name} / {self.unit}", mean.blocks)
+        return over_lags(values, weights, name, f"{self.name} / {self.unit}")
 
 
 class Diffusion(NamedTuple):
@@ -91,6 +87,15 @@ def msd(
 ) -> Curve:
     """Mean-square displacement in nm^2 against time in ps, from ordered frames."""
     return measure(MeanSquareDisplacement(species, pieces, longest, remove_drift), source)
+
+
+def over_lags(values: np.ndarray, weights: np.ndarray, name: str, label: str) -> Curve:
+    """The mean over pieces of chains, which give the error, from rows of lag times and what was found at them."""
+    time = values[0, 0]
+    if not np.allclose(values[:, 0], time, rtol=1e-6):
+        raise ValueError("the chains do not have the same length or time between frames")
+    mean = average(values[:, 1], weights, np.arange(len(values)))
+    return Curve(name, time, mean.value, mean.error, "time / ps", label, mean.blocks)
 
 
 def diffusion(

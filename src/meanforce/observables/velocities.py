@@ -21,10 +21,9 @@ from meanforce import units
 from meanforce.data.dataset import Dataset
 from meanforce.ensemble import Ensemble, State
 from meanforce.frames import Frames
-from meanforce.observables.averages import average
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.samples import Samples, measure, samples_of
-from meanforce.observables.transport import PIECES, chosen_beads, time_step, unwrapped
+from meanforce.observables.transport import PIECES, chosen_beads, over_lags, time_step, unwrapped
 from meanforce.topology import Topology
 
 #: Velocities over the time between frames keep at least this part of the kinetic energy, or frames are too rare.
@@ -64,12 +63,8 @@ class VelocityAutocorrelation:
         return np.stack([np.broadcast_to(np.arange(lags) * step, (self.pieces, lags)), np.stack(rows)], axis=1)
 
     def reduce(self, values: np.ndarray, weights: np.ndarray, chain: np.ndarray, state: State) -> Curve:
-        time = values[0, 0]
-        if not np.allclose(values[:, 0], time, rtol=1e-6):
-            raise ValueError("the chains do not have the same length or time between frames")
-        mean = average(values[:, 1], weights, np.arange(len(values)))
         name = self.name if self.species is None else f"{self.name} of {self.species}"
-        return Curve(name, time, mean.value, mean.error, "time / ps", f"{self.name} / {self.unit}", mean.blocks)
+        return over_lags(values, weights, name, f"{self.name} / {self.unit}")
 
 
 class Memory(NamedTuple):
