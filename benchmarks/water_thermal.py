@@ -1,7 +1,7 @@
 """One-site water over temperatures: what labels at 300 K alone say of the liquid from 250 to 700 K.
 
 python benchmarks/water_thermal.py atoms ATOMS.h5          # seven temperatures, 64 SPC/E, about half an hour; resumable
-python benchmarks/water_thermal.py hold ATOMS.h5 HELD.h5   # labels at fixed beads, about half an hour; resumable
+python benchmarks/water_thermal.py hold ATOMS.h5 HELD.h5   # labels at fixed beads, two hours of one core; resumable
 python benchmarks/water_thermal.py compare ATOMS.h5 HELD.h5 FOLDER [--models force response ...]
 
 python benchmarks/water_thermal.py diffuse ATOMS.h5 HELD.h5 FOLDER          # friction fitted at 300 K, used at all
@@ -23,6 +23,8 @@ import meanforce as mf
 import meanforce.thermodynamics as thermo
 from meanforce import reference
 from meanforce.observables.compare import structure_error
+from meanforce.observables.consistency import Seen
+from meanforce.observables.gauge import Gauge
 from meanforce.observables.structure import adf, rdf
 from meanforce.reference import openmm
 from meanforce.reference.atoms import open_reference
@@ -31,7 +33,6 @@ from meanforce.reference.water import Water
 from meanforce.report import learning
 from meanforce.report.page import write
 from meanforce.report.sections import Report
-from meanforce.units import KB
 
 KELVIN = (300.0, 250.0, 350.0, 400.0, 500.0, 600.0, 700.0)
 CUTOFF, SHELL, TAUGHT = 0.6, 0.36, 300.0
@@ -49,11 +50,11 @@ def atoms(path: Path) -> None:
 
 
 def hold(source: Path, path: Path) -> None:
-    """A hundred frames at 300 K, and ten at five other temperatures beside them, for the mean forces there."""
+    """Three hundred frames at 300 K, and ten at five other temperatures beside them, for the mean forces there."""
     kelvin = mf.Dataset.open(source).column("temperature")
     of = lambda t, count: reference.evenly(np.flatnonzero(kelvin == t), count)
     long = reference.FixedSampling(replicas=4, burn_in=1000, samples=2000, stride=5, seed=20)
-    reference.hold(source, path, of(TAUGHT, 100), long, resume=True)
+    reference.hold(source, path, of(TAUGHT, 300), long, resume=True)
     short = reference.FixedSampling(replicas=4, burn_in=500, samples=800, stride=5, seed=21)
     rows = [row for rows in zip(*(of(t, 10) for t in HELD), strict=True) for row in rows]
     reference.hold(source, others(path), rows, short, resume=True)
@@ -77,6 +78,7 @@ class Compared:
         self.near = reference.read_errors(held)["near_covariance"][:frames]
         self.others = mf.Dataset.open(others(held))
         self.folder = folder
+        self._gauges: dict[str, Gauge] = {}
 
     def at(self, kelvin: float, every: int = 1) -> mf.Dataset:
         found = self.beads.select(temperature=kelvin)
@@ -92,6 +94,13 @@ class Compared:
         """The held labels with the covariance owed to the molecules within one of the ranges."""
         frames = self.held[:]
         return mf.Dataset.from_frames(self.held.topology, frames.with_(covariance=self.near[:, radius]))
+
+    def gauge(self, name: str, model: mf.Model) -> Gauge:
+        """What no force knows of E, from a thousand instantaneous energies at each temperature learned from."""
+        if name not in self._gauges:
+            kelvins = sorted(KELVIN) if name == "all temperatures" else [TAUGHT]
+            self._gauges[name] = Gauge.of(Seen.each(model, [self.at(kelvin, 5) for kelvin in kelvins]))
+        return self._gauges[name]
 
     def several(self) -> mf.Dataset:
         """Every tenth frame of all temperatures."""
@@ -142,15 +151,11 @@ def judged(c: Compared, name: str, model: mf.Model, kelvin: float, options: argp
         row[label] = [error.mean_square, error.noise, error.error]
     if model.potential.depends_on_temperature:
         some = run.frames[:: max(1, len(run.frames) // 400)]
-        row["mean_energy"] = float(np.mean(thermo.energy(model, some.positions, some.box, temperature=kelvin)))
-        held = c.held[:]
-        own = thermo.energy(model, held.positions, held.box, temperature=TAUGHT)
-        bath = np.mean(held.variance) / (
-            KB * TAUGHT**2
-        )  # c_v of the orientations at 300 K, what the gauge does not know
-        model_c = np.mean(thermo.heat_capacity(model, held.positions, held.box, temperature=TAUGHT))
-        row["mean_energy"] += float(np.mean(held.energy - own) + (bath - model_c) * (kelvin - TAUGHT))
-        row["concave"] = bool((thermo.heat_capacity(model, some.positions, some.box, temperature=kelvin) > -bath).all())
+        own = np.mean(thermo.energy(model, some.positions, some.box, temperature=kelvin))
+        gauge = c.gauge(name, model)
+        row["mean_energy"] = float(own + gauge.energy(kelvin).value)
+        here = thermo.heat_capacity(model, some.positions, some.box, temperature=kelvin)
+        row["concave"] = bool((here + gauge.heat_capacity(kelvin).value > 0).all())
     row["atoms_energy"] = float(np.mean(atoms.column("energy")))
     return row
 

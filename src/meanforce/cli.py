@@ -86,6 +86,14 @@ def map_(recipe: RecipeFile, resume: Resume = False, folder: Folder = None) -> N
 
 
 @app.command()
+def hold(recipe: RecipeFile, resume: Resume = False, folder: Folder = None) -> None:
+    """Go as far as means and covariances at held beads."""
+    if recipes.load(recipe).hold is None:
+        raise recipes.RecipeError(f"{recipe} holds no beads; give it hold: {{frames: 100}}, or go on with train")
+    out.print(str(_carry(recipe, "hold", resume=resume, folder=folder).held), soft_wrap=True)
+
+
+@app.command()
 def train(recipe: RecipeFile, resume: Resume = False, folder: Folder = None) -> None:
     """Go as far as the fitted model."""
     out.print(str(_carry(recipe, "train", resume=resume, folder=folder).model), soft_wrap=True)

@@ -9,13 +9,28 @@ import numpy as np
 from meanforce.construction import reference_of
 from meanforce.data.dataset import Dataset
 from meanforce.recipe import Recipe, RecipeError
+from meanforce.reference.held import evenly
 from meanforce.runfolder import RunFolder
 
 
 def split(recipe: Recipe, folder: RunFolder) -> tuple[Dataset, Dataset]:
-    """Beads to learn from, and beads to judge by: the ends of all runs."""
+    """Beads to learn from, which may be held ones, and beads to judge by: the ends of all runs."""
     taught, kept = at_temperature(recipe, folder).split(1.0 - recipe.train.held_out)
-    return taught, kept
+    return (Dataset.open(folder.held) if folder.held.exists() else taught), kept
+
+
+def to_hold(recipe: Recipe, folder: RunFolder, count: int) -> list[int]:
+    """Numbers of the frames of atoms whose beads are held: `count` at each temperature to learn from, by turns."""
+    taught, _ = at_temperature(recipe, folder).split(1.0 - recipe.train.held_out)
+    rows = np.arange(len(beads(recipe, folder))) if taught.rows is None else taught.rows
+    known = np.asarray(taught.column("temperature"), float)
+    parts = []
+    for kelvin in np.unique(known):
+        there = rows[known == kelvin]
+        if count > len(there):
+            raise RecipeError(f"hold.frames: at {kelvin:g} K there are {len(there)} frames to learn from; hold fewer")
+        parts.append(evenly(there, count))
+    return [row for turn in zip(*parts, strict=True) for row in turn]
 
 
 def at_temperature(recipe: Recipe, folder: RunFolder) -> Dataset:

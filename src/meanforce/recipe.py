@@ -16,7 +16,8 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from meanforce.reference.exact_run import ExactRun
 from meanforce.reference.recipe import ReferenceRun
-from meanforce.stages import Gradient, Options, Positive, Simulate, Thermal, Train, Validate, check_temperatures
+from meanforce.reference.water import Water
+from meanforce.stages import Gradient, Hold, Options, Positive, Simulate, Thermal, Train, Validate, check_temperatures
 
 _FOLDER = resources.files("meanforce") / "resources" / "recipes"
 
@@ -158,6 +159,7 @@ class Recipe(Options):
     trajectory: Runs | None = Field(None, description="... or read your own run, or a list of runs ...")
     dataset: Path | None = Field(None, description="... or start from a data set: of beads, or of atoms with a mapping")
     mapping: Mapping | None = None
+    hold: Hold | None = Field(None, description="learn from means and covariances at held beads (water of one bead)")
     potential: Annotated[PotentialOptions, Field(discriminator="kind"), BeforeValidator(_shorthand)] = Spline()
     train: Train = Train()
     simulate: Simulate = Simulate()
@@ -170,6 +172,20 @@ class Recipe(Options):
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}; found {', '.join(sources) or 'none'}")
         if self.mapping is None and self.dataset is None:
             raise ValueError("mapping is missing: say which atoms make a bead")
+        return self
+
+    @model_validator(mode="after")
+    def _atoms_that_can_be_held(self):
+        if self.hold is None:
+            return self
+        made_here = self.reference is not None and isinstance(self.reference.system, Water)
+        if not (made_here or (self.dataset is not None and self.mapping is not None)):
+            raise ValueError("hold: only the atoms of a reference run of water can be sampled again; leave it out")
+        whole = (self.mapping is not None and self.mapping.position == "mass" and self.mapping.residues) or {}
+        if [[*bead.values()] for bead in whole.values()] != [["all"]]:
+            raise ValueError("hold: molecules are held by their centres of mass; map residues: {HOH: {W: all}}")
+        if self.train.joint:
+            raise ValueError("hold: means at held beads have no noise that energies share with forces; give energy")
         return self
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ class RunFolder:
     recipe = property(lambda self: self.path / "recipe.yaml")
     atoms = property(lambda self: self.path / "atoms.h5")
     beads = property(lambda self: self.path / "beads.h5")
+    held = property(lambda self: self.path / "held.h5")
     responses = property(lambda self: self.path / "responses.h5")
     model = property(lambda self: self.path / "model.mf")
     pairs_model = property(lambda self: self.path / "pairs-only.mf")

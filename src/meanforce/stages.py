@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from meanforce.dynamics.settings import whole_steps
 from meanforce.learn.training import Training
+from meanforce.reference.fixed import FixedSampling
 
 
 class Options(BaseModel):
@@ -35,6 +36,12 @@ class Thermal(Options):
         description="let energy and entropy change with temperature: for wide ranges; networks take temperatures in K, "
         "between which the heat capacity is a line",
     )
+
+
+class Hold(FixedSampling):
+    """Beads held where a reference run has been while its atoms move on: labels that are means and cumulants there."""
+
+    frames: int = Field(100, ge=2, description="evenly spread frames of each temperature to learn from")
 
 
 class CrossFit(Options):

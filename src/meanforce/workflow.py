@@ -26,7 +26,7 @@ from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.fit import fit
 from meanforce.learn.result import Fit
 from meanforce.learn.training import Training
-from meanforce.material import among, at_temperature, beads, judged_at, near, split, temperatures
+from meanforce.material import among, at_temperature, beads, judged_at, near, split, temperatures, to_hold
 from meanforce.model import Model, ModelFileError
 from meanforce.objectives.base import Objective
 from meanforce.objectives.cumulants import ResponseMatching, SecondResponseMatching, VarianceMatching
@@ -36,7 +36,7 @@ from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.recipe import Mapping as MappingOptions
 from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline, Trajectory
-from meanforce.reference import exact_run
+from meanforce.reference import exact_run, held
 from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
 from meanforce.report import page
@@ -87,6 +87,18 @@ def make_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
             source = Joined(tuple(zip(mapped, kelvins, strict=True)))
         provenance = {"mapping": mapping.to_json(), "atoms": getattr(atoms, "provenance", {})}
         Dataset.create(folder.beads, source, provenance=provenance, resume=True)
+
+
+def hold_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
+    """Means and cumulants at held beads, where the recipe asks for them to learn from."""
+    if recipe.hold is None or folder.held.exists():
+        return
+    with bars.stage("Sampling the atoms at held beads") as progress:
+        held.hold(
+            recipe.dataset or folder.atoms, folder.held, to_hold(recipe, folder, recipe.hold.frames), recipe.hold,
+            bead=beads(recipe, folder).topology.types[0], resume=True,
+            watcher=lambda done, of: progress(done / of),
+        )  # fmt: skip
 
 
 def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
@@ -303,6 +315,7 @@ CROSS_FITTED = {
 STEPS: dict[str, Callable[[Recipe, RunFolder, Bars], None]] = {
     "reference": make_atoms,
     "map": make_beads,
+    "hold": hold_beads,
     "train": learn,
     "simulate": sample,
     "validate": judge,
