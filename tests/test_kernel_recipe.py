@@ -24,7 +24,6 @@ name: kernel
 exact: {{system: two-state, molecules: 64, frames: 100}}
 potential: {{{KERNEL}}}
 simulate: {{time: 2, equilibration: 0.5, timestep: 0.01, save_every: 0.05, trajectories: []}}
-validate: {{pair_only: true}}
 """
 LIQUID = ExactRun(system="two-state").liquid
 CENTRES, BOX = LIQUID.draw(20, 300.0, seed=9).centres, np.eye(3) * LIQUID.edge
@@ -62,7 +61,7 @@ def test_the_kernel_learns_what_pairs_cannot(finished):
 
 def test_the_model_is_judged(finished):
     found = json.loads(finished.verdicts.read_text())["verdicts"]
-    (rdf,) = [v for v in found if v["observable"].startswith("RDF S–S")]
+    (rdf,) = [v for v in found if v["observable"].startswith("RDF S–S: ")]
     assert rdf["outcome"] != "differs"
     assert json.loads(finished.training.read_text())["model"]["determined"][1] == len(
         Model.load(finished.model).potential.coefficients

@@ -103,8 +103,8 @@ class Kernel(Options):
     )
     length: Positive | None = Field(
         None,
-        description="over which it forgets, in typical distances between surroundings; default: 4, and 1 in molecules "
-        "of several beads, where a longer one goes astray beyond the data",
+        description="over which it forgets, in typical distances between surroundings; default: 4 (0.5 of one number), "
+        "and 1 in molecules of several beads, where a longer one goes astray beyond the data",
     )
     radial: int = Field(5, gt=0, description="radial functions of the surroundings")
     degree: int = Field(4, ge=0, description="of their angular functions; 0: coordination alone, no angles")
@@ -198,12 +198,12 @@ class Recipe(Options):
         sources = [s for s in SOURCES if getattr(self, s) is not None]
         if len(sources) != 1:
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}; found {', '.join(sources) or 'none'}")
-        of_beads = self.exact is not None and self.exact.of_beads
-        if of_beads and self.mapping is not None:
+        beads = self.exact if self.exact is not None and self.exact.of_beads else None
+        if beads is not None and self.mapping is not None:
             raise ValueError(
-                f"mapping: the molecules of exact.system {self.exact.system} are beads already; leave mapping out"
+                f"mapping: the molecules of exact.system {beads.system} are beads already; leave mapping out"
             )
-        if self.mapping is None and self.dataset is None and not of_beads:
+        if self.mapping is None and self.dataset is None and beads is None:
             raise ValueError("mapping is missing: say which atoms make a bead")
         return self
 
