@@ -7,7 +7,10 @@ from meanforce import construction
 from meanforce import recipe as recipes
 from meanforce.data.dataset import Dataset
 from meanforce.objectives.matching import EnergyMatching, ForceMatching
+from meanforce.potentials.kernels import KernelPotential
 from meanforce.potentials.local import DEFAULT, LARGE
+from meanforce.potentials.sums import SplinePotential
+from meanforce.potentials.surroundings import Surroundings
 from meanforce.topology import Topology
 
 TRIMER = Topology.of(["A", "B", "A"], masses=[1.0] * 3, bonds=[(0, 1), (1, 2)])
@@ -53,9 +56,27 @@ def warm():
     )  # fmt: skip
 
 
+def test_kernels_stand_on_splines_and_see_as_far_as_asked(data):
+    asked = "{kind: kernel, cutoff: 0.45, start: 0.1, radial: 2, degree: 1, points: 7, reach: 0.6, spacing: 0.05}"
+    under, kernel = construction.construct(options(asked), data).terms
+    assert isinstance(under, SplinePotential) and not np.any(under.coefficients)
+    assert kernel.descriptor == Surroundings(("A", "B"), 0.45, start=0.1, radial=2, degree=1)
+    assert len(kernel.points) == 7 and not np.any(kernel.coefficients)
+
+
+@pytest.mark.parametrize(("bonds", "said", "factor"), [(True, "", 1), (False, "", 4), (True, ", length: 2.5", 2.5)])
+def test_kernels_are_shorter_in_molecules_of_several_beads(data, bonds, said, factor):
+    topology = TRIMER if bonds else Topology.of(["A", "B", "A"], masses=[1.0] * 3)
+    frames = Dataset.from_frames(topology, data[:])
+    *_, kernel = construction.construct(options(f"{{kind: kernel{said}}}"), frames).terms
+    once = KernelPotential.of(frames, count=1, descriptor=Surroundings(("A", "B")), length=1.0)
+    assert kernel.kernel.length == pytest.approx(factor * once.kernel.length)
+
+
+@pytest.mark.parametrize("kind", ["spline", "kernel"])
 @pytest.mark.parametrize(("heat", "heads"), [("true", 3), ("false", 2)])
-def test_splines_that_depend_on_temperature_have_a_head_more_for_each_order(warm, heat, heads):
-    made = construction.construct(options(f"{{kind: spline, {THERMAL.replace('HEAT', heat)}}}"), warm)
+def test_splines_that_depend_on_temperature_have_a_head_more_for_each_order(warm, kind, heat, heads):
+    made = construction.construct(options(f"{{kind: {kind}, {THERMAL.replace('HEAT', heat)}}}"), warm)
     assert (len(made.heads), made.reference) == (heads, 350.0)
 
 

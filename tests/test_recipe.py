@@ -38,13 +38,34 @@ def test_every_template_is_a_recipe(name):
         ("name: w\n", ["exactly one of reference, exact, trajectory, dataset"]),
         ("name: w\nreference: {system: {name: argon}, temperatures: [90], time: 1}\n", ["mapping is missing"]),
         (WATER + "mapping: {position: mass}\n", ["exactly one of residues, selections, cgsmiles"]),
+        ("name: w\nexact: {system: diatomic}\n", ["mapping is missing: say which atoms make a bead"]),
+        (
+            LIQUID.replace("exact: {}", "exact: {system: two-state}"),
+            ["two-state are beads already", "leave mapping out"],
+        ),
+        ("name: w\nexact: {system: two-stat}\n", ["exact.system", "did you mean 'two-state'"]),
         (WATER + "simulate: {time: -1}\n", ["simulate.time", "greater than 0"]),
         (WATER + "potential: dimnet\n", ["did you mean 'dimenet'"]),
         (WATER + "potential: equivarant\n", ["did you mean 'equivariant'"]),
         (WATER + "potential: {kind: local, cutof: 1}\n", ["did you mean 'cutoff'"]),
+        (WATER + "potential: kernels\n", ["did you mean 'kernel'"]),
+        (WATER + "potential: {kind: kernel, point: 9}\n", ["potential.kernel.point", "did you mean 'points'"]),
+        (WATER + "potential: {kind: kernel, length: 0}\n", ["potential.kernel.length", "greater than 0"]),
+        (
+            WATER + "potential: {kind: kernel, cutoff: 0.1}\n",
+            ["potential.kernel", "start 0.15", "below the cutoff 0.1"],
+        ),
+        (WATER + "potential: kernel\ntrain: {gradient: {epochs: 3}}\n", ["train.gradient is for networks"]),
+        (
+            WATER + "potential: {kind: kernel, thermal: {heat_capacity: [300, 400]}}\n",
+            ["one fixed form", "kind: local"],
+        ),
         (WATER + "potential: spline\ntrain: {gradient: {epochs: 3}}\n", ["train.gradient is for networks"]),
         (WATER + "potential: local\ntrain: {gradient: {bootstrap: 20}}\n", ["train.gradient", "members="]),
-        (WATER + "potential: local\ntrain: {regularisation: evidence}\n", ["train.regularisation is for splines"]),
+        (
+            WATER + "potential: local\ntrain: {regularisation: evidence}\n",
+            ["train.regularisation is for splines and kernels"],
+        ),
         (WATER + "potential: local\ntrain: {gradient: {epoch: 3}}\n", ["did you mean 'epochs'"]),
         (WATER + "validate: {surface: [[1, 2, 3], [2, 3, 4, 5]]}\n", ["validate.surface"]),
         (WATER + "train: {energy: 1}\n", ["train.energy", "does not change", "thermal: {reference: 300}"]),
@@ -101,6 +122,11 @@ def test_a_network_is_trained_at_its_own_learning_rate_where_none_is_said(text, 
     assert recipes.parse(WATER + text).gradient.learning_rate == rate
 
 
+def test_kernels_are_regularised_as_splines_are():
+    found = recipes.parse(WATER + "potential: kernel\ntrain: {regularisation: cross-validation}\n")
+    assert found.train.regularisation == "cross-validation" and found.gradient.learning_rate is None
+
+
 def test_paths_are_relative_to_the_recipe(tmp_path):
     (tmp_path / "r.yaml").write_text(WATER)
     assert recipes.load(tmp_path / "r.yaml").dataset == tmp_path / "beads.h5"
@@ -137,6 +163,8 @@ def test_every_key_of_the_schema_is_described():
         "Trajectory",
         "Mapping",
         "Spline",
+        "Kernel",
+        "ExactRun",
         "Train",
         "Simulate",
         "Validate",

@@ -76,7 +76,8 @@ def run(
 @app.command()
 def reference(recipe: RecipeFile, resume: Resume = False, folder: Folder = None) -> None:
     """Make the atomistic data of a recipe, and stop there."""
-    out.print(str(_carry(recipe, "reference", resume=resume, folder=folder).atoms), soft_wrap=True)
+    done = _carry(recipe, "reference", resume=resume, folder=folder)
+    out.print(str(workflow.made(recipes.load(recipe), done)), soft_wrap=True)
 
 
 @app.command(name="map")

@@ -18,10 +18,12 @@ from meanforce.potentials.concave import ConcaveThermal
 from meanforce.potentials.dimenet import DimeNet
 from meanforce.potentials.equivariant import Equivariant
 from meanforce.potentials.hipnn import HipNN
+from meanforce.potentials.kernels import KernelPotential
 from meanforce.potentials.local import DEFAULT, LARGE, LocalNetwork
-from meanforce.potentials.sums import SplinePotential, Sum
+from meanforce.potentials.sums import LinearSum, SplinePotential, Sum
+from meanforce.potentials.surroundings import Surroundings
 from meanforce.potentials.thermal import LinearThermal, Thermal
-from meanforce.recipe import Dimenet, Hipnn, Local, Network, PotentialOptions, Spline
+from meanforce.recipe import Dimenet, Hipnn, Kernel, Local, Network, PotentialOptions, Spline
 from meanforce.recipe import Equivariant as EquivariantOptions
 from meanforce.stages import Thermal as ThermalOptions
 
@@ -42,12 +44,12 @@ def construct(options: PotentialOptions, data: Dataset, objectives: Sequence[Obj
     What lies under a network keeps molecules together, and a wall keeps beads from distances where there are no data.
     Splines under a network that depends on temperature do so as well, by an entropy, and learn from `objectives`.
     """
-    if isinstance(options, Spline):
-        return splines(options, data)
+    if not isinstance(options, Network):
+        return linear(options, data)
     network = partial(_network, options, data)
     stride = -(-len(data) * len(data.topology) // _BEADS_FOR_SPLINES)
     wanted = [_fewer(o, stride) for o in objectives] or [ForceMatching(data.at(np.arange(0, len(data), stride)))]
-    under = fit(splines(options, data), wanted).model.potential
+    under = fit(linear(options, data), wanted).model.potential
     walls = (wall(data),) if data.topology.pairs else ()
     if options.thermal is None:
         return Sum((under, *walls, network(0)))
@@ -58,15 +60,28 @@ def construct(options: PotentialOptions, data: Dataset, objectives: Sequence[Obj
     return Sum((under, *walls, Thermal(network(0), network(1), network(2) if capacity else None, reference)))
 
 
-def splines(options: Spline | Network, data: Dataset) -> LinearPotential:
-    """Pair, three-body and bonded splines; under a network their heat capacity is left to the network's."""
-    alone = isinstance(options, Spline)
+def linear(options: PotentialOptions, data: Dataset) -> LinearPotential:
+    """What has a closed form: splines of pairs, bonds and three bodies, and kernels on top of them where asked.
+
+    The heat capacity of splines under a network is left to the network's.
+    """
     cutoff = options.cutoff if isinstance(options, Spline) else options.reach
-    plain = SplinePotential(data.topology, cutoff=cutoff, spacing=options.spacing, many_body=options.many_body)
+    plain: LinearPotential = SplinePotential(
+        data.topology, cutoff=cutoff, spacing=options.spacing, many_body=options.many_body
+    )
+    if isinstance(options, Kernel):
+        plain = LinearSum((plain, _kernel(options, data)))
     if options.thermal is None:
         return plain
-    heat_capacity = alone and bool(options.thermal.heat_capacity)
+    heat_capacity = not isinstance(options, Network) and bool(options.thermal.heat_capacity)
     return LinearThermal.of(plain, reference=reference_of(options.thermal, data), heat_capacity=heat_capacity)
+
+
+def _kernel(options: Kernel, data: Dataset) -> KernelPotential:
+    """Away from all frames a long kernel goes on like a polynomial, and chains collapse into its holes."""
+    sees = Surroundings(data.topology.types, options.cutoff, options.start, options.radial, options.degree)
+    length = options.length or (1.0 if len(data.topology.bonds) else None)
+    return KernelPotential.of(data, count=options.points, descriptor=sees, length=length)
 
 
 def reference_of(thermal: ThermalOptions, data: Dataset) -> float:

@@ -91,7 +91,7 @@ def beads(recipe: Recipe, folder: RunFolder) -> Dataset:
     """The mapped data of a run."""
     if recipe.dataset is not None and not recipe.dataset.exists():
         raise RecipeError(f"dataset: there is no file {recipe.dataset}; name one of beads, or of atoms with a mapping")
-    path = folder.beads if recipe.mapping is not None else recipe.dataset
-    if path is None or not path.exists():
+    path = recipe.dataset if recipe.dataset is not None and recipe.mapping is None else folder.beads
+    if not path.exists():
         raise RecipeError(f"there are no beads yet in {folder.path}; begin with `meanforce map`")
     return Dataset.open(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from meanforce.reference.exact_run import ExactRun
 from meanforce.reference.recipe import ReferenceRun
@@ -73,6 +73,16 @@ class Mapping(Options):
         return self
 
 
+def _one_heat_capacity(thermal: Thermal | None) -> Thermal | None:
+    """The closed form has one, which is true or false."""
+    if thermal is not None and isinstance(thermal.heat_capacity, tuple):
+        raise ValueError("heat_capacity: that of splines has one fixed form; say true, or take a network (kind: local)")
+    return thermal
+
+
+ClosedThermal = Annotated[Thermal | None, AfterValidator(_one_heat_capacity)]
+
+
 class Spline(Options):
     """Splines in distances, bonds, angles and dihedrals, with a three-body part: fitted in closed form."""
 
@@ -80,14 +90,34 @@ class Spline(Options):
     cutoff: Positive = Field(0.9, description="nm, of the pair splines")
     spacing: Positive = Field(0.02, description="nm, between the knots of the pair splines")
     many_body: bool = Field(True, description="three-body splines on top of the pairs")
-    thermal: Thermal | None = Field(None, description="make it depend on temperature: A(R; T)")
+    thermal: ClosedThermal = Field(None, description="make it depend on temperature: A(R; T)")
+
+
+class Kernel(Options):
+    """A Gaussian process of each bead's surroundings on top of splines, sparse: fitted in closed form."""
+
+    kind: Literal["kernel"] = "kernel"
+    cutoff: Positive = Field(0.5, description="nm, to which the surroundings reach ...")
+    start: float = Field(0.15, ge=0, description="... nm, and where they begin: closer than beads come")
+    points: int = Field(
+        100, gt=0, description="beads of the data, at most, whose surroundings the others are likened to"
+    )
+    length: Positive | None = Field(
+        None,
+        description="over which it forgets, in typical distances between surroundings; default: 4 (0.5 of one number), "
+        "and 1 in molecules of several beads, where a longer one goes astray beyond the data",
+    )
+    radial: int = Field(5, gt=0, description="radial functions of the surroundings")
+    degree: int = Field(4, ge=0, description="of their angular functions; 0: coordination alone, no angles")
+    reach: Positive = Field(0.9, description="nm, of the pair splines under it")
+    spacing: Positive = Field(0.02, description="nm, between their knots")
+    many_body: bool = Field(False, description="three-body splines under it as well")
+    thermal: ClosedThermal = Field(None, description="make it depend on temperature: A(R; T)")
 
     @model_validator(mode="after")
-    def _one_heat_capacity(self):
-        if self.thermal is not None and isinstance(self.thermal.heat_capacity, tuple):
-            raise ValueError(
-                "thermal.heat_capacity: that of splines has one fixed form; say true, or take a network (kind: local)"
-            )
+    def _begins_before_it_ends(self):
+        if self.start >= self.cutoff:
+            raise ValueError(f"start {self.start:g} nm must lie below the cutoff {self.cutoff:g} nm")
         return self
 
 
@@ -142,7 +172,7 @@ class Equivariant(Network):
         return self
 
 
-PotentialOptions = Spline | Local | Dimenet | Hipnn | Equivariant
+PotentialOptions = Spline | Kernel | Local | Dimenet | Hipnn | Equivariant
 
 
 def _shorthand(value):
@@ -170,7 +200,12 @@ class Recipe(Options):
         sources = [s for s in SOURCES if getattr(self, s) is not None]
         if len(sources) != 1:
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}; found {', '.join(sources) or 'none'}")
-        if self.mapping is None and self.dataset is None:
+        beads = self.exact if self.exact is not None and self.exact.of_beads else None
+        if beads is not None and self.mapping is not None:
+            raise ValueError(
+                f"mapping: the molecules of exact.system {beads.system} are beads already; leave mapping out"
+            )
+        if self.mapping is None and self.dataset is None and beads is None:
             raise ValueError("mapping is missing: say which atoms make a bead")
         return self
 
@@ -190,11 +225,15 @@ class Recipe(Options):
 
     @model_validator(mode="after")
     def _one_way_to_learn(self):
-        spline = isinstance(self.potential, Spline)
-        if spline and self.train.gradient is not None:
-            raise ValueError("train.gradient is for networks; splines are solved in closed form, leave it out")
-        if not spline and self.train.regularisation is not None:
-            raise ValueError(f"train.regularisation is for splines; leave it out with potential {self.potential.kind}")
+        network = isinstance(self.potential, Network)
+        if not network and self.train.gradient is not None:
+            raise ValueError(
+                "train.gradient is for networks; splines and kernels are solved in closed form, leave it out"
+            )
+        if network and self.train.regularisation is not None:
+            raise ValueError(
+                f"train.regularisation is for splines and kernels; leave it out with potential {self.potential.kind}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -214,7 +253,7 @@ class Recipe(Options):
     def gradient(self) -> Gradient:
         """How to train the network, at the learning rate that suits it where none is said."""
         said = self.train.gradient or Gradient()
-        if said.learning_rate is not None or isinstance(self.potential, Spline):
+        if said.learning_rate is not None or not isinstance(self.potential, Network):
             return said
         return said.model_copy(update={"learning_rate": self.potential.learning_rate})
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 
 from meanforce import judgement
-from meanforce.construction import construct, splines
+from meanforce.construction import construct, linear
 from meanforce.data.dataset import Dataset, Source
 from meanforce.data.inspect import inspect
 from meanforce.data.inspection import Inspection
@@ -59,14 +59,20 @@ def carry_out(recipe: Recipe, folder: RunFolder, *, last: str, bars: Bars) -> No
 
 def make_atoms(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     """Atomistic data, where the recipe asks for them to be made here."""
-    if folder.atoms.exists() or (recipe.reference is None and recipe.exact is None):
+    path = made(recipe, folder)
+    if path.exists() or (recipe.reference is None and recipe.exact is None):
         return
     with bars.stage("Simulating the atoms") as progress:
         if recipe.reference is not None:
             watch = lambda seen: progress(seen.fraction)
-            atomistic.run(recipe.reference, folder.atoms, resume=True, watcher=watch)
+            atomistic.run(recipe.reference, path, resume=True, watcher=watch)
         elif recipe.exact is not None:
-            exact_run.run(recipe.exact, folder.atoms, resume=True, progress=progress)
+            exact_run.run(recipe.exact, path, resume=True, progress=progress)
+
+
+def made(recipe: Recipe, folder: RunFolder) -> Path:
+    """Where the data go that are made here: atoms, or beads where nothing is left to map."""
+    return folder.beads if recipe.exact is not None and recipe.exact.of_beads else folder.atoms
 
 
 def make_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
@@ -143,7 +149,7 @@ def _objectives(recipe: Recipe, data: Dataset) -> list[Objective]:
 
 
 def _with_responses(recipe: Recipe, folder: RunFolder, taught: Dataset, bars: Bars) -> Dataset:
-    """The data with covariances and what else is asked, made by cross-fitting splines where the data hold none."""
+    """The data with covariances and what else is asked, made by cross-fitting where the data hold none."""
     asked = [name for name in recipe.train.asked if name in CROSS_FITTED and CROSS_FITTED[name] not in taught.labels()]
     if not asked:
         return taught
@@ -152,7 +158,7 @@ def _with_responses(recipe: Recipe, folder: RunFolder, taught: Dataset, bars: Ba
         shutil.rmtree(part_folder(folder.responses), ignore_errors=True)
         with bars.stage("Making labels of the response to temperature") as progress:
             cross_fit(
-                splines(recipe.potential, taught), taught, folds=options.folds, local=options.local,
+                linear(recipe.potential, taught), taught, folds=options.folds, local=options.local,
                 third="second_response" in asked, path=folder.responses, progress=progress,
             )  # fmt: skip
     return Dataset.open(folder.responses)
@@ -161,7 +167,7 @@ def _with_responses(recipe: Recipe, folder: RunFolder, taught: Dataset, bars: Ba
 def _fitted(
     recipe: Recipe, folder: RunFolder, potential: Potential, wanted: list[Objective], progress: Progress
 ) -> Fit:
-    """Splines in closed form; a network by gradient, from its last checkpoint if there is one."""
+    """Splines and kernels in closed form; a network by gradient, from its last checkpoint if there is one."""
     if isinstance(potential, LinearPotential):
         return fit(potential, wanted, regularisation=recipe.train.regularisation, progress=progress)
     training = Training(

@@ -10,7 +10,7 @@ from meanforce.frames import Frames
 from meanforce.potentials.kernels import SquaredExponential
 from meanforce.potentials.splines import PairSpline
 from meanforce.potentials.surroundings import Surroundings
-from meanforce.reference import PairFunction, TwoStateLiquid
+from meanforce.reference.exact_run import ExactRun
 
 pytestmark = pytest.mark.filterwarnings("ignore:this model learned at")  # what is learned is judged far outside
 
@@ -24,16 +24,7 @@ F, E, C, C2, V = (
 )
 
 
-def coordination(height, cutoff=0.9):
-    """One cubic B-spline from 0 to the cut-off: g is what `Surroundings` of one radial function sees."""
-    step = cutoff / 4
-    pieces = np.array([[1, -3, 3, -1], [0, 3, -6, 3], [0, 3, 0, -3], [0, 1, 4, 1]]) / 6
-    return PairFunction(step * np.arange(5), height * pieces / step ** np.array([3, 2, 1, 0])[:, None])
-
-
-LIQUID = TwoStateLiquid(
-    energetic=PairFunction.compact(30.0, 0.9, root=0.42), splitting=coordination(4.0), gap=-15.3
-)  # Delta is (2.0 +- 1.7) kT0
+LIQUID = ExactRun(system="two-state").liquid  # Delta is (2.0 +- 1.7) kT0; g is what `Surroundings` of one function sees
 BOX = np.eye(3) * LIQUID.edge
 AT = {factor * T0: LIQUID.draw(20, factor * T0, seed=1).centres for factor in (1.0, 1.5, 2.0)}
 

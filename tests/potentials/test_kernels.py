@@ -243,6 +243,8 @@ def test_what_cannot_be_meant_is_refused():
         make(count=0)
     with pytest.raises(ValueError, match="give kernel="):
         KernelPotential.of(data)
+    with pytest.raises(ValueError, match="leave it out with kernel="):
+        make(length=2.0, kernel=SquaredExponential(1.0))
     with pytest.raises(ValueError, match="a positive length"):
         SquaredExponential(0.0)
     with pytest.raises(ValueError, match="whole number"):

@@ -186,6 +186,7 @@ class KernelPotential(LinearPotential):
         count: int = 300,
         descriptor: Descriptor | None = None,
         kernel: Kernel | None = None,
+        length: float | None = None,
         width: float | None = None,
         temperatures: tuple[float, ...] | None = None,
         tolerance: float = 1e-6,
@@ -193,10 +194,11 @@ class KernelPotential(LinearPotential):
     ) -> KernelPotential:
         """At most `count` inducing points among `sample` beads of the data, fewer where the rest is known from them.
 
-        `descriptor` is `Surroundings` to 0.5 nm unless given, `kernel` squared exponential with four times the root
-        mean square distance of the descriptors as its length. `width` (of ln T) asks for a kernel in temperature as
-        well, with points at `temperatures` (K), those of the data unless given. Points are taken while the others leave
-        more than `tolerance` of the variance of f there; much less than the default loses forces in single precision.
+        `descriptor` is `Surroundings` to 0.5 nm unless given, `kernel` squared exponential. `length` is its length over
+        the root mean square distance of the descriptors: four unless given, a half where they are one number. `width`
+        (of ln T) asks for a kernel in temperature as well, with points at `temperatures` (K), those of the data unless
+        given. Points are taken while the others leave more than `tolerance` of the variance of f there; much less than
+        the default loses forces in single precision.
         """
         types = data.topology.types
         descriptor = Surroundings(types) if descriptor is None else descriptor
@@ -204,7 +206,10 @@ class KernelPotential(LinearPotential):
         graph = build(data[rows], data.topology, descriptor.cutoffs)
         found, kinds = np.asarray(_described(descriptor, graph)), np.asarray(graph.species)
         if kernel is None:
-            kernel = SquaredExponential(jnp.asarray(_STIFF[descriptor.size > 1] * _rms_distance(found, kinds)))
+            length = _STIFF[descriptor.size > 1] if length is None else length
+            kernel = SquaredExponential(jnp.asarray(length * _rms_distance(found, kinds)))
+        elif length is not None:
+            raise ValueError("length= is that of the default kernel; leave it out with kernel=")
         thermal = None
         if width is not None:
             kelvin = np.asarray(data.temperatures if temperatures is None else temperatures, float)
@@ -378,7 +383,9 @@ def _rms_distance(found: Float[np.ndarray, "n d"], kinds: Int[np.ndarray, "n"]) 
     """The root mean square distance between descriptors of one species."""
     scatter = sum(((found[kinds == k] - found[kinds == k].mean(0)) ** 2).sum() for k in np.unique(kinds))
     if not scatter > 0:
-        raise ValueError("all beads of the data are alike, so that no length can be found: give kernel=")
+        raise ValueError(
+            "all beads of the data are alike, so that no length can be found: take a longer cut-off, or give kernel="
+        )
     return float(np.sqrt(2 * scatter / len(found)))
 
 

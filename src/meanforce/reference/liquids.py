@@ -41,6 +41,13 @@ class PairFunction:
         return PairFunction(np.array([0.0, cutoff]), shape.coef[::-1][:, None])
 
     @staticmethod
+    def bump(height: float, cutoff: float) -> PairFunction:
+        """One cubic B-spline from 0 to the cut-off: added up over neighbours, a smooth coordination number."""
+        step = cutoff / 4
+        pieces = np.array([[1, -3, 3, -1], [0, 3, -6, 3], [0, 3, 0, -3], [0, 1, 4, 1]]) / 6
+        return PairFunction(step * np.arange(5), height * pieces / step ** np.array([3, 2, 1, 0])[:, None])
+
+    @staticmethod
     def of_spline(spline: BSpline) -> PairFunction:
         """The same function as a B-spline that starts at distance zero."""
         pieces = PPoly.from_spline(spline)
@@ -232,7 +239,7 @@ class DiatomicLiquid:
         )
 
     def atoms(self, drawn: Configurations, *, wrapped: bool = False) -> Frames:
-        """Frames of the atoms, two for each molecule; wrapped into the box atom by atom if asked for."""
+        """Frames of the atoms, two for each molecule, with its energy shared; wrapped atom by atom if asked for."""
         stiffness = self.stiffness(drawn.centres)
         bond_energy = 0.5 * stiffness * (drawn.bonds**2).sum(axis=-1)
         sums = self._sums(drawn.centres, bond_energy)
@@ -242,7 +249,9 @@ class DiatomicLiquid:
         if wrapped:
             positions = positions % self.edge
         forces = pairs(0.5 * sums.forces + pull, 0.5 * sums.forces - pull)
-        return self._frames(drawn, positions, sums, bond_energy, forces)
+        return self._frames(drawn, positions, sums, bond_energy, forces).with_(
+            local_energy=np.repeat(0.5 * (sums.potential + bond_energy), 2, axis=1)
+        )
 
     def sample(
         self,
