@@ -22,7 +22,7 @@ from meanforce.observables.gauge import Gauge
 from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.report.sections import Section
 from meanforce.report.structure import Kind
-from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Heating, Report, thermodynamics
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Heating, Motion, Report, thermodynamics
 
 Measure = tuple[Kind, Callable[[Ensemble | Dataset], Curve]]
 
@@ -41,11 +41,12 @@ class AtTemperature(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What was simulated while the temperature changed."""
+    """What was simulated while the temperature changed, and the motion of beads over temperatures."""
 
     ramp: Ensemble | None = None
     ends: tuple[float, float] | None = None  # of the ramp, K
     exchange: Replicas | None = None
+    motion: tuple[Motion, ...] = ()
 
 
 _NONE = Changes()
@@ -67,6 +68,7 @@ def section(
             energetics=_energetics(model, states, seen),
             checks=tuple(_checks(model, states, seen)),
             determined=determined,
+            motion=changes.motion,
             heating=_heating(model, states, changes),
             exchanged=() if ladder is None else _exchanged(ladder),
             round_trips=0 if ladder is None else int(ladder.round_trips.sum()),

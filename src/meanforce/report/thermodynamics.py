@@ -76,12 +76,14 @@ class Heating(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """Diffusion coefficients at one temperature (K), with a friction that was matched to the atoms at one of them."""
+    """Diffusion coefficients at one temperature (K), with a friction matched to the atoms here or elsewhere."""
 
     kelvin: float
     model: Scalar
     atoms: Scalar
     matched: bool  # here
+    friction: Scalar
+    window: tuple[float, float]  # ps, where the slope of the mean-square displacement was read
 
 
 class Exchanged(NamedTuple):
@@ -126,6 +128,7 @@ def thermodynamics(found: Report) -> Section:
     if found.motion:
         figures += _motion_figures(found)
         judged += _motion_verdicts(found)
+        tables.append(_motion_table(found))
     if found.heating is not None:
         figures.append(_heating_figure(found, found.heating))
         judged += _heating_verdicts(found, found.heating)
@@ -276,10 +279,26 @@ def _motion_figures(found: Report) -> list[Figure]:
         curve = Curve("diffusion", kelvin, value, error, "temperature / K", f"D / ({_spelled(values[0]).unit})")
         series.append(Series(curve, label, role))
     caption = (
-        "Langevin friction is matched to the atoms where the triangle is; elsewhere, with the same friction, diffusion "
-        "is a prediction. Bands: two standard errors."
+        "Langevin friction is matched to the atoms where a triangle is; elsewhere diffusion is a prediction. Bands: "
+        "two standard errors."
     )
     return [overlay(series, "Diffusion over temperature", caption, learned=matched, mark="friction matched")]
+
+
+def _motion_table(found: Report) -> Table:
+    said = lambda s: with_error(s.value, s.error)
+    rows = tuple(
+        (f"{m.kelvin:g}", "yes" if m.matched else "no", said(m.friction), said(m.model), said(m.atoms),
+         f"{m.window[0]:.3g} – {m.window[1]:.3g}")
+        for m in found.motion
+    )  # fmt: skip
+    unit = _spelled(found.motion[0].model).unit
+    header = ("T / K", "Matched", "Friction / (1/ps)", f"D, model / ({unit})", "D, atoms", "Time lags / ps")
+    title = (
+        "Diffusion of beads: a sixth of the slope of the mean-square displacement over these time lags. With several "
+        "matches the logarithm of the friction is a line in 1/T between them. One standard error."
+    )
+    return Table(title, header, rows, (True, False, *(True for _ in header[2:])))
 
 
 def _spelled(value: Scalar) -> Scalar:
