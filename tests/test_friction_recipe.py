@@ -28,8 +28,8 @@ EDGE, SIDE = 1.3, 3
 RECIPE = """
 name: friction
 dataset: BEADS
-potential: {kind: spline, cutoff: 0.6, spacing: 0.03, many_body: false, thermal: {reference: 200}}
-train: {energy: 1.0}
+potential: {kind: spline, cutoff: 0.6, spacing: 0.03, many_body: false}
+train: {temperature: 150}
 simulate: {temperatures: [150, 250], friction: {match: 150}, time: 20, equilibration: 1, timestep: 0.01,
   save_every: 0.1, replicas: 4, trajectories: [], guard: 'off'}
 """
@@ -87,6 +87,7 @@ def test_every_temperature_is_simulated_with_it(finished):
         assert said == repr(mf.Langevin(value))
 
 
+@pytest.mark.filterwarnings("ignore::meanforce.potentials.validity.ExtrapolationWarning")
 def test_the_report_shows_motion_at_each_temperature(finished):
     page = finished.report.read_text()
     assert "Diffusion over temperature" in page and "friction matched" in page and "Friction / (1/ps)" in page

@@ -38,6 +38,7 @@ class AtTemperature(NamedTuple):
     held: Dataset | None
     learned: bool
     ensemble: Ensemble
+    maps: tuple[Dataset, Dataset] | None = None  # some of those frames by two legal maps
 
 
 class Changes(NamedTuple):
@@ -162,6 +163,7 @@ def _energetic(model: Model, gauge: Gauge, state: AtTemperature) -> Energetics:
 
 def _checks(model: Model, states: Sequence[AtTemperature], seen: dict[float, Seen]) -> Iterator[Check]:
     """Every relation at every temperature where there are atoms; those of noisy labels on frames held out."""
+    yield from (consistency.map_invariance(*state.maps) for state in states if state.maps is not None)
     for state in states:
         if state.atoms is None or (every := seen.get(state.atoms.temperatures[0])) is None:
             continue

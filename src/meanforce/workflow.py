@@ -42,6 +42,7 @@ from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline, Traj
 from meanforce.reference import exact_run
 from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
+from meanforce.remapped import two_maps
 from meanforce.report import page
 from meanforce.runfolder import RunFolder, write_whole
 from meanforce.runlog import Bars, Progress, RunLog
@@ -223,15 +224,16 @@ def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     """The report with its verdicts."""
     if folder.verdicts.exists():
         return
-    with bars.stage("Judging the model"):
+    with bars.stage("Judging the model"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)  # the simulations have told
         taught, kept = split(recipe, folder)
         kelvin = judged_at(recipe, folder)
-        here = near(at_temperature(recipe, folder), kelvin)
+        here, states = near(at_temperature(recipe, folder), kelvin), _states(recipe, folder)
         evidence = judgement.Evidence(
             recipe, folder.recipe.read_text("utf-8"), here, taught, near(kept, kelvin),
             [_case(recipe, folder, path) for path in models(recipe, folder)],
             folder.timings(), folder.training.read_text("utf-8"), folder.curve,
-            states := _states(recipe, folder), _changes(recipe, folder, states, bars),
+            states, _changes(recipe, folder, states, bars),
         )  # fmt: skip
         found = judgement.report(evidence)
         page.write(found, folder.report)
@@ -245,10 +247,12 @@ def _states(recipe: Recipe, folder: RunFolder) -> tuple[AtTemperature, ...]:
         return ()
     data, (taught, kept) = beads(recipe, folder), split(recipe, folder)
     pick = lambda part, kelvin: part.select(temperature=kelvin) if among(kelvin, part) else None
+    middle = judged_at(recipe, folder)
+    maps = two_maps(recipe, folder, held) if (held := pick(kept, middle)) is not None else None
     return tuple(
         AtTemperature(
             kelvin, pick(data, kelvin), pick(kept, kelvin), among(kelvin, taught),
-            sampled(recipe, folder, folder.model, kelvin=kelvin),
+            sampled(recipe, folder, folder.model, kelvin=kelvin), maps if kelvin == middle else None,
         )
         for kelvin in sorted({*kelvins})
     )  # fmt: skip

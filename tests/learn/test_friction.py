@@ -11,7 +11,7 @@ from meanforce import units
 from meanforce.dynamics.activated import Activated
 from meanforce.dynamics.integrators import Phase, System
 from meanforce.dynamics.noise import normals
-from meanforce.learn.friction import Free, Line, Match
+from meanforce.learn.friction import Free, Line, Match, _Tried
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.velocities import Memory
 from meanforce.potentials.base import Potential
@@ -219,6 +219,17 @@ def test_friction_is_a_line_between_matches_and_beyond():
     assert exact(350.0) < middle.at(350.0).value < 1.1 * exact(350.0)
     with pytest.raises(ValueError, match="give one match at each"):
         mf.Friction.through(cold, hot, cold)
+
+
+def test_a_friction_that_is_tried_is_that_of_langevin_and_compiles_nothing_anew():
+    free = Holder(Nothing(), mf.Topology.of(["A"] * 5, masses={"A": MASS}))
+    start, settings = mf.Frames(np.zeros((1, 5, 3))), mf.Settings(save_every=0.1, precision="double")
+    run = lambda bath: mf.simulate(free, start, T, 1.0, 0.02, 3, thermostat=bath, settings=settings).frames.positions
+    np.testing.assert_allclose(run(_Tried(2.0)), run(mf.Langevin(2.0)), rtol=1e-9, atol=1e-12)
+    assert np.abs(run(_Tried(4.0)) - run(_Tried(2.0))).max() > 1e-3
+    assert (
+        _Tried(4.0) == _Tried(2.0) and hash(_Tried(4.0)) == hash(_Tried(2.0)) and repr(_Tried(4.0)) != repr(_Tried(2.0))
+    )
 
 
 def test_a_bath_has_the_friction_of_its_temperature():

@@ -56,13 +56,7 @@ class Langevin:
         return None
 
     def advance(self, phase: Phase, forces: Forces, system: System, timestep: float) -> Phase:
-        phase = drift(kick(phase, forces, system, timestep / 2), timestep / 2)
-        kept = self._kept(system, timestep)
-        width = jnp.sqrt(1 - kept**2) * jnp.sqrt(system.thermal_energy)
-        beads = len(phase.velocities)
-        noise = normals(system.keys, phase.step, 3 * beads // system.replicas).reshape(beads, 3)
-        noise = scaled(noise.astype(phase.velocities.dtype), width) / jnp.sqrt(system.masses)
-        return drift(phase._replace(velocities=scaled(phase.velocities, kept) + noise), timestep / 2)
+        return baoab(phase, forces, system, timestep, self._kept(system, timestep))
 
     def _kept(self, system: System, timestep: float) -> Float[Array, "replicas"]:
         """What is left of a velocity after a step."""
@@ -75,6 +69,18 @@ class Langevin:
 
     def stored(self, phase: Phase, system: System) -> Float[Array, "replicas"]:
         return jnp.full_like(system.thermal_energy, jnp.nan)
+
+
+def baoab(
+    phase: Phase, forces: Forces, system: System, timestep: float, kept: Float[Array, "replicas"]
+) -> Phase:  # fmt: skip
+    """A Langevin step up to its last half kick, which leaves this part of every velocity."""
+    phase = drift(kick(phase, forces, system, timestep / 2), timestep / 2)
+    width = jnp.sqrt(1 - kept**2) * jnp.sqrt(system.thermal_energy)
+    beads = len(phase.velocities)
+    noise = normals(system.keys, phase.step, 3 * beads // system.replicas).reshape(beads, 3)
+    noise = scaled(noise.astype(phase.velocities.dtype), width) / jnp.sqrt(system.masses)
+    return drift(phase._replace(velocities=scaled(phase.velocities, kept) + noise), timestep / 2)
 
 
 class Chain(NamedTuple):

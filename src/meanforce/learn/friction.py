@@ -14,19 +14,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from meanforce import units
 from meanforce.dynamics.activated import Activated
+from meanforce.dynamics.integrators import Forces, Phase, System, kick
 from meanforce.dynamics.run import Model, simulate
 from meanforce.dynamics.settings import Progress, Settings
-from meanforce.dynamics.thermostats import Langevin
+from meanforce.dynamics.thermostats import Langevin, baoab
 from meanforce.ensemble import Ensemble
 from meanforce.frames import Frames
 from meanforce.observables.base import Scalar
@@ -153,7 +155,7 @@ def match_diffusion(
     while True:
         key = int(np.random.SeedSequence((seed, len(found))).generate_state(1)[0])
         run = simulate(
-            model, start, temperature, time, timestep, key, thermostat=Langevin(tried[-1]),
+            model, start, temperature, time, timestep, key, thermostat=_Tried(tried[-1]),
             settings=_numbered(settings, len(found), round(time / timestep)),
         )  # fmt: skip
         measured = measure(_settled(run, time))
@@ -235,6 +237,28 @@ class Line(NamedTuple):
         side = np.array([1.0, gamma])
         scatter = sought.error**2 + side @ self.covariance @ side
         return Scalar("friction", gamma, float(np.sqrt(scatter)) / self.slope, "1/ps")
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Langevin dynamics whose friction is part of its state: all that are tried share one compiled program."""
+
+    friction: float = field(compare=False)  # 1/ps
+
+    conserves_momentum = False
+    canonical = True
+
+    def init(self, system: System) -> Float[Array, "replicas"]:
+        return jnp.full(system.replicas, self.friction)
+
+    def advance(self, phase: Phase, forces: Forces, system: System, timestep: float) -> Phase:
+        return baoab(phase, forces, system, timestep, jnp.exp(-timestep * phase.thermostat))
+
+    def finish(self, phase: Phase, forces: Forces, system: System, timestep: Float[Array, ""] | float) -> Phase:
+        return kick(phase, forces, system, timestep / 2)
+
+    def stored(self, phase: Phase, system: System) -> Float[Array, "replicas"]:
+        return jnp.full_like(system.thermal_energy, jnp.nan)
 
 
 def _lost(x: float) -> float:
