@@ -15,7 +15,7 @@ from meanforce.numerics.neighbours import smallest_height
 from meanforce.observables.base import Curve
 from meanforce.observables.transport import PIECES, Diffusion, diffusion, msd
 from meanforce.recipe import Recipe, RecipeError
-from meanforce.report.thermodynamics import Motion
+from meanforce.report.motion import Motion
 from meanforce.runfolder import RunFolder
 from meanforce.stages import MatchFriction
 

@@ -20,9 +20,10 @@ from meanforce.observables.consistency import Check, Seen
 from meanforce.observables.entropy import entropy_rises
 from meanforce.observables.gauge import Gauge
 from meanforce.potentials.validity import ExtrapolationWarning
+from meanforce.report.motion import Motion
 from meanforce.report.sections import Section
 from meanforce.report.structure import Kind
-from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Heating, Motion, Report, thermodynamics
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Heating, Report, thermodynamics
 
 Measure = tuple[Kind, Callable[[Ensemble | Dataset], Curve]]
 

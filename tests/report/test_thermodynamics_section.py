@@ -7,8 +7,9 @@ from example_curves import curve, rdf
 from meanforce.observables.base import Scalar
 from meanforce.observables.consistency import Check
 from meanforce.report import thermodynamics as section
+from meanforce.report.motion import Motion
 from meanforce.report.structure import Comparison, error_of, reach_of
-from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Motion, Report
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Report
 
 FORCES = "forces against configurations"
 KELVINS = (300.0, 400.0, 500.0)
