@@ -100,6 +100,11 @@ def test_the_report_shows_motion_at_each_temperature(finished):
     assert cold.matched and not hot.matched and cold.friction == hot.friction
     assert abs(cold.model.value - cold.atoms.value) < 3 * np.hypot(cold.model.error, 1.5 * cold.atoms.error)
     assert hot.model.value < hot.atoms.value
+    notes: list[str] = []
+    ensemble = states[1][1]
+    short = ensemble._replace(**{name: getattr(ensemble, name)[:40] for name in ("frames", "log_weights", "chain")})
+    assert motion.motion(recipe, finished, [(250.0, short)], notes.append) == ()
+    assert len(notes) == 1 and "at 250 K is not in the report: 10 frames in a chain are too few" in notes[0]
 
 
 def test_a_killed_match_goes_on_to_the_same_friction(finished, atoms, tmp_path):
