@@ -97,12 +97,14 @@ def motion(
             continue
         try:
             atoms = diffusion_of_atoms(recipe, folder, kelvin)
-            model = diffusion(ensemble, window=atoms.window)
+            model = diffusion(ensemble, window=atoms.window).coefficient
         except ValueError as error:
             note(f"Diffusion at {kelvin:g} K is not in the report: {error}")
             continue
+        owed = friction.uncertainty(model, ensemble.topology.masses, kelvin)
+        model = model._replace(error=float(np.hypot(model.error, owed)))
         matched = any(np.isclose(kelvin, match.kelvin, rtol=1e-6) for match in friction.matches)
-        found.append(Motion(kelvin, model.coefficient, atoms.coefficient, matched, friction.at(kelvin), atoms.window))
+        found.append(Motion(kelvin, model, atoms.coefficient, matched, friction.at(kelvin), atoms.window))
     return tuple(found)
 
 

@@ -72,6 +72,7 @@ def test_dumb_bells_diffuse_as_their_mass():
     assert found.tried[0] == pytest.approx(2 * gamma, rel=1e-12)
     assert abs(found.value.value - gamma) < 3 * found.value.error
     assert found.value.error < 0.12 * gamma
+    assert found.slope == pytest.approx(2.0, rel=0.3), "per mass of a bead"
 
 
 def test_a_liquid_is_given_back_its_own_friction():
@@ -197,9 +198,19 @@ def test_runs_are_kept_and_gone_on_with(tmp_path):
         mf.match_diffusion(free, start, -1.0, T, 10.0, 0.02, 1)
 
 
-def matched(kelvin, gamma, error):
-    d = Scalar("diffusion coefficient", 2.0, 0.1, "1e-9 m²/s")
-    return mf.Friction((Match(kelvin, Scalar("friction", gamma, error, "1/ps"), d, np.array([1.0]), (d,), (2.0, 4.0)),))
+def matched(kelvin, gamma, error, slope=1.0):
+    d, value = Scalar("diffusion coefficient", 2.0, 0.1, "1e-9 m²/s"), Scalar("friction", gamma, error, "1/ps")
+    return mf.Friction((Match(kelvin, value, d, np.array([1.0]), (d,), (2.0, 4.0), slope),))
+
+
+def test_the_error_of_the_friction_is_owed_by_diffusion():
+    """Free beads: relative errors of D and gamma are the same; twice as much at twice the slope of the match nearby."""
+    friction = mf.Friction.through(matched(300.0, 8.0, 0.4), matched(600.0, 2.0, 0.1, slope=2.0))
+    for kelvin, factor in ((300.0, 1.0), (590.0, 2.0)):
+        gamma = friction.at(kelvin)
+        d = Scalar("D", coefficient(MASS, gamma.value, kelvin), 0.0, "1e-9 m²/s")
+        owed = friction.uncertainty(d, np.full(3, MASS), kelvin)
+        assert owed / d.value == pytest.approx(factor * gamma.error / gamma.value, rel=1e-9)
 
 
 def test_friction_is_a_line_between_matches_and_beyond():

@@ -63,6 +63,7 @@ class Match(NamedTuple):
     tried: Float[np.ndarray, "runs"]  # 1/ps
     found: tuple[Scalar, ...]  # the diffusion coefficient of each run
     window: tuple[float, float]  # ps, over which diffusion was read
+    slope: float  # of the friction of free beads that are as fast, by the friction
 
 
 class Friction(NamedTuple):
@@ -100,6 +101,12 @@ class Friction(NamedTuple):
         value = float(line.at(kelvin))
         return Scalar("friction", value, value * float(np.linalg.norm(np.asarray(line.weights(kelvin)) * part)), "1/ps")
 
+    def uncertainty(self, coefficient: Scalar, masses: Float[np.ndarray, "beads"], kelvin: float) -> float:
+        """The error that the friction's own leaves in a diffusion coefficient of the model at `kelvin`, in its unit."""
+        near = min(self.matches, key=lambda match: abs(1 / match.kelvin - 1 / kelvin))
+        pace = Free.beads(masses, kelvin, None).pace
+        return coefficient.value**2 / pace * abs(near.slope) * self.at(kelvin).error
+
     @property
     def _line(self) -> Activated:
         return Activated(*zip(*((match.kelvin, match.value.value) for match in self.matches), strict=True))
@@ -120,7 +127,7 @@ class Friction(NamedTuple):
         rows = json.loads(text)["matches"]
         return Friction(tuple(Match(
             row["kelvin"], Scalar(**row["value"]), Scalar(**row["reference"]), np.array(row["tried"], float),
-            tuple(Scalar(**found) for found in row["found"]), (row["window"][0], row["window"][1]),
+            tuple(Scalar(**found) for found in row["found"]), (row["window"][0], row["window"][1]), row["slope"],
         ) for row in rows))  # fmt: skip
 
 
@@ -168,7 +175,7 @@ def match_diffusion(
         tried.append(_next(np.array(tried), frictions, sought))
     line = Line.through(np.array(tried), frictions, sought.value)
     value = line.solved(sought, wanted, free)
-    return Friction((Match(temperature, value, wanted, np.array(tried), tuple(found), window),))
+    return Friction((Match(temperature, value, wanted, np.array(tried), tuple(found), window, line.slope),))
 
 
 class Free(NamedTuple):

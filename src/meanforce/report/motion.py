@@ -37,8 +37,8 @@ def figures(motion: Sequence[Motion], name: str) -> list[Figure]:
         curve = Curve("diffusion", kelvin, value, error, "temperature / K", f"D / ({_spelled(values[0]).unit})")
         series.append(Series(curve, label, role))
     caption = (
-        "Langevin friction is matched to the atoms where a triangle is; elsewhere diffusion is a prediction. Bands: "
-        "two standard errors."
+        "Langevin friction is matched to the atoms where a triangle is; elsewhere diffusion is a prediction, with "
+        "the error of the friction in that of the model. Bands: two standard errors."
     )
     return [overlay(series, "Diffusion over temperature", caption, learned=matched, mark="friction matched")]
 
