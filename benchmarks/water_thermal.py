@@ -180,7 +180,7 @@ def diffused(c: Compared, options: argparse.Namespace) -> None:
             )  # fmt: skip
             mine, known = measure(run).coefficient, of_atoms[kelvin]
             row = {
-                "model": name, "kelvin": kelvin, "friction": [found.value.value, found.value.error],
+                "model": name, "kelvin": kelvin, "friction": list(found.at(kelvin)[1:3]),
                 "diffusion": [mine.value, mine.error], "atoms": [known.value, known.error],
             }  # fmt: skip
             print(json.dumps(row), flush=True)

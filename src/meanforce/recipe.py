@@ -239,6 +239,7 @@ class Recipe(Options):
     @model_validator(mode="after")
     def _temperatures_that_tell(self):
         check_temperatures(self.potential.thermal, self.train, self.temperatures)
+        self.simulate.check_friction(self.temperatures, moving=self.exact is None)
         return self
 
     @property
@@ -342,7 +343,7 @@ def _keys_at(location) -> list[str]:
             m for m in models if any(f.default == part for n, f in m.model_fields.items() if n in ("name", "kind"))
         ]
         deeper = [f for m in models for n, f in m.model_fields.items() if (f.alias or n) == part]
-        models = [found for field in deeper for found in _models_in(field.annotation)] if deeper else tagged
+        models = [found for field in deeper for found in _models_in(field.annotation)] if deeper else tagged or models
     return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 

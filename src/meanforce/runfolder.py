@@ -34,6 +34,7 @@ class RunFolder:
     training = property(lambda self: self.path / "training.json")
     curve = property(lambda self: self.path / "training.csv")
     checkpoint = property(lambda self: self.path / "training.checkpoint")
+    friction = property(lambda self: self.path / "friction.json")
     simulation = property(lambda self: self.path / "simulation.h5")
     pairs_simulation = property(lambda self: self.path / "pairs-only.h5")
     report = property(lambda self: self.path / "report.html")

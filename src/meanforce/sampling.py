@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,15 @@ from meanforce.dynamics.settings import Settings
 from meanforce.dynamics.thermostats import Langevin
 from meanforce.ensemble import Ensemble
 from meanforce.frames import Frames
+from meanforce.learn.friction import Friction, match_diffusion
 from meanforce.material import judged_at, split
 from meanforce.model import Model
+from meanforce.motion import diffusion_of_atoms, read
+from meanforce.observables.transport import diffusion
 from meanforce.recipe import Recipe
 from meanforce.runfolder import RunFolder
 from meanforce.runlog import Progress
+from meanforce.stages import MatchFriction
 
 _SILENT: Progress = lambda _: None
 
@@ -45,10 +50,32 @@ def sampled(
     ensemble = simulate(
         Model.load(path), _start(recipe, folder, [kelvin] * options.replicas), temperature=kelvin,
         time=options.equilibration + options.time, timestep=options.timestep, seed=options.seed,
-        thermostat=Langevin(options.friction), barostat=_barostat(recipe),
+        thermostat=thermostat(recipe, folder), barostat=_barostat(recipe),
         settings=_settings(recipe, output, progress, guard),
     )  # fmt: skip
     return _after(ensemble, options.equilibration)
+
+
+def matched(
+    recipe: Recipe, folder: RunFolder, kelvin: float, progress: Progress = _SILENT, guard: Guard | None = None
+) -> Friction:
+    """The friction with which the model diffuses as the atoms do at `kelvin`; runs that are finished are read."""
+    options, asked = recipe.simulate, recipe.simulate.friction
+    assert isinstance(asked, MatchFriction)
+    atoms = diffusion_of_atoms(recipe, folder, kelvin)
+    settings = _settings(recipe, folder.friction.with_name(f"friction-{kelvin:g}K.h5"), progress, guard)
+    seed = np.random.SeedSequence([options.seed, asked.match.index(kelvin)]).generate_state(1)[0]
+    return match_diffusion(
+        Model.load(folder.model), _start(recipe, folder, [kelvin] * options.replicas), atoms, kelvin,
+        asked.time or options.time, options.timestep, int(seed), settings=replace(settings, trajectories=()),
+        measure=partial(diffusion, window=atoms.window),
+    )  # fmt: skip
+
+
+def thermostat(recipe: Recipe, folder: RunFolder) -> Langevin:
+    """The bath of every simulation of a recipe, of the friction it says or of that which was matched."""
+    asked = recipe.simulate.friction
+    return read(folder).thermostat if isinstance(asked, MatchFriction) else Langevin(asked)
 
 
 def exchanged(
@@ -58,7 +85,7 @@ def exchanged(
     options, ladder = recipe.simulate, _ladder(recipe)
     found = replica_exchange(
         Model.load(path), _start(recipe, folder, ladder.temperatures), ladder, options.equilibration + options.time,
-        options.timestep, options.seed, thermostat=Langevin(options.friction), barostat=_barostat(recipe),
+        options.timestep, options.seed, thermostat=thermostat(recipe, folder), barostat=_barostat(recipe),
         settings=_settings(recipe, _output(folder, path), progress, guard),
     )  # fmt: skip
     return found._replace(ensembles=tuple(_after(one, options.equilibration) for one in found.ensembles))
@@ -76,7 +103,7 @@ def heated(
     start = _start(recipe, folder, [low] * options.replicas)
     run = lambda begun, temperature, time, settings: simulate(
         Model.load(path), begun, temperature, time, options.timestep, options.seed,
-        thermostat=Langevin(options.friction), barostat=_barostat(recipe), settings=settings,
+        thermostat=thermostat(recipe, folder), barostat=_barostat(recipe), settings=settings,
     )  # fmt: skip
     if options.equilibration:
         before = replace(settings, output=output.with_stem(f"{output.stem}-start"), trajectories=(), progress=None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from meanforce.dynamics.settings import whole_steps
 from meanforce.learn.training import Training
@@ -114,6 +114,34 @@ class Exchange(Options):
     every: Positive = Field(description="ps between attempts; often does no harm")
 
 
+class MatchFriction(Options):
+    """Friction found by runs of the model in which beads diffuse as the atoms do."""
+
+    match: Annotated[Temperatures, BeforeValidator(lambda t: t if isinstance(t, list | tuple) else (t,))] = Field(
+        description="K, where there are atoms: one, whose friction is used at all temperatures, or several, between "
+        "and beyond which ln(friction) is a line in 1/T"
+    )
+    window: tuple[Positive, Positive] | None = Field(
+        None, description="ps, where the slope of the mean-square displacement is read; default: where the atoms have "
+        "moved by half the distance between molecules, and up to twice that time"
+    )  # fmt: skip
+    time: Positive | None = Field(None, description="ps, of each of the five runs of a match; default: `time`")
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        _refuse_both(None, self.match)
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise ValueError("window: it begins before it ends; give two times in ps, such as [2.0, 4.4]")
+        return self
+
+
+#: A number, or a match; told apart by their form, so that a mistake is answered once.
+Pace = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[MatchFriction, Tag("matched")],
+    Discriminator(lambda value: "matched" if isinstance(value, dict | MatchFriction) else "number"),
+]
+
+
 class Simulate(Options):
     temperature: Positive | None = Field(None, description="K; default: that of the training")
     temperatures: Temperatures | None = Field(None, description="K, several: one run at each, judged one by one")
@@ -125,7 +153,10 @@ class Simulate(Options):
     equilibration: float = Field(10.0, ge=0, description="ps thrown away first")
     timestep: Positive = Field(0.005, description="ps")
     save_every: Positive = Field(0.5, description="ps between stored frames")
-    friction: Positive = Field(1.0, description="1/ps, of the Langevin thermostat")
+    friction: Pace = Field(
+        1.0,
+        description="1/ps, of the Langevin thermostat; or {match: 300}, in K: found where beads diffuse as the atoms",
+    )
     pressure: float | None = Field(None, description="bar; constant pressure. Without it: constant volume")
     replicas: int = Field(1, gt=0, description="independent copies, run side by side")
     precision: Literal["single", "double"] = Field("single", description="floating-point numbers of the run")
@@ -142,6 +173,8 @@ class Simulate(Options):
     def _changes_that_go_together(self):
         if self.ramp is not None and self.ramp[0] == self.ramp[1]:
             raise ValueError("ramp: it begins and ends at the same temperature; give two, such as [300, 350]")
+        if isinstance(self.friction, MatchFriction):
+            self._matched(self.friction)
         if self.exchange is None:
             return self
         if self.ramp is not None:
@@ -152,6 +185,29 @@ class Simulate(Options):
             raise ValueError("exchange: there is one replica at each temperature; leave replicas out")
         whole_steps("exchange.every", self.exchange.every, self.timestep)
         return self
+
+    def check_friction(self, known: Sequence[float] | None, *, moving: bool) -> None:
+        """Refuses a match where no atoms move; `known` are their temperatures (K), None where they are not known."""
+        wanted = self.friction.match if isinstance(self.friction, MatchFriction) else ()
+        if wanted and not moving:
+            raise ValueError("simulate.friction: frames of `exact` are drawn and have no motion; give a number in 1/ps")
+        missing = [t for t in wanted if known is not None and not _among(t, known)]
+        if missing:
+            there = ", ".join(f"{t:g}" for t in sorted(known or ()))
+            raise ValueError(
+                f"simulate.friction: there are no atoms at {missing[0]:g} K to match; there are some at {there} K"
+            )
+
+    def _matched(self, friction: MatchFriction) -> None:
+        """Refuses what has no diffusion to be matched."""
+        if self.exchange is not None:
+            raise ValueError(
+                "friction: replicas that exchange temperatures do not diffuse at one; give a number in 1/ps"
+            )
+        if self.pressure is not None:
+            raise ValueError("friction: diffusion is matched at constant volume; leave pressure out or give a number")
+        if friction.time is not None:
+            whole_steps("friction.time", friction.time, self.save_every)
 
 
 class Validate(Options):

@@ -20,6 +20,7 @@ from meanforce.observables.consistency import Check, Seen
 from meanforce.observables.entropy import entropy_rises
 from meanforce.observables.gauge import Gauge
 from meanforce.potentials.validity import ExtrapolationWarning
+from meanforce.report.motion import Motion
 from meanforce.report.sections import Section
 from meanforce.report.structure import Kind
 from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Heating, Report, thermodynamics
@@ -38,14 +39,16 @@ class AtTemperature(NamedTuple):
     held: Dataset | None
     learned: bool
     ensemble: Ensemble
+    maps: tuple[Dataset, Dataset] | None = None  # some of those frames by two legal maps
 
 
 class Changes(NamedTuple):
-    """What was simulated while the temperature changed."""
+    """What was simulated while the temperature changed, and the motion of beads over temperatures."""
 
     ramp: Ensemble | None = None
     ends: tuple[float, float] | None = None  # of the ramp, K
     exchange: Replicas | None = None
+    motion: tuple[Motion, ...] = ()
 
 
 _NONE = Changes()
@@ -67,6 +70,7 @@ def section(
             energetics=_energetics(model, states, seen),
             checks=tuple(_checks(model, states, seen)),
             determined=determined,
+            motion=changes.motion,
             heating=_heating(model, states, changes),
             exchanged=() if ladder is None else _exchanged(ladder),
             round_trips=0 if ladder is None else int(ladder.round_trips.sum()),
@@ -160,6 +164,7 @@ def _energetic(model: Model, gauge: Gauge, state: AtTemperature) -> Energetics:
 
 def _checks(model: Model, states: Sequence[AtTemperature], seen: dict[float, Seen]) -> Iterator[Check]:
     """Every relation at every temperature where there are atoms; those of noisy labels on frames held out."""
+    yield from (consistency.map_invariance(*state.maps) for state in states if state.maps is not None)
     for state in states:
         if state.atoms is None or (every := seen.get(state.atoms.temperatures[0])) is None:
             continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from meanforce.dynamics.guard import Guard
 from meanforce.learn.crossfit import cross_fit
 from meanforce.learn.curve import TrainingHistory
 from meanforce.learn.fit import fit
+from meanforce.learn.friction import Friction
 from meanforce.learn.result import Fit
 from meanforce.learn.training import Training
 from meanforce.material import among, at_temperature, beads, judged_at, near, split, temperatures, to_hold
 from meanforce.model import Model, ModelFileError
+from meanforce.motion import check_motion, motion
 from meanforce.objectives.base import Objective
 from meanforce.objectives.cumulants import ResponseMatching, SecondResponseMatching, VarianceMatching
 from meanforce.objectives.joint import EnergyGivenForces
@@ -39,11 +42,12 @@ from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline, Traj
 from meanforce.reference import exact_run, held
 from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
+from meanforce.remapped import two_maps
 from meanforce.report import page
 from meanforce.runfolder import RunFolder, write_whole
 from meanforce.runlog import Bars, Progress, RunLog
-from meanforce.sampling import exchanged, heated, sampled
-from meanforce.stages import check_temperatures
+from meanforce.sampling import exchanged, heated, matched, sampled
+from meanforce.stages import MatchFriction, check_temperatures
 from meanforce.transferability import AtTemperature, Changes
 
 
@@ -113,6 +117,7 @@ def learn(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
         return
     taught, _ = split(recipe, folder)
     check_temperatures(recipe.potential.thermal, recipe.train, taught.temperatures or None)
+    check_motion(recipe, folder)
     taught = _with_responses(recipe, folder, taught, bars)
     wanted = _objectives(recipe, taught)
     scores: dict[str, dict] = {}
@@ -179,15 +184,39 @@ def _fitted(
 
 def sample(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     """Molecular dynamics with every model at every temperature; kept frame by frame, so that a stop loses nothing."""
+    _match(recipe, folder, bars)
     for path in models(recipe, folder):
         guard = _guard(recipe, folder, path)
         for what, run in _runs(recipe, folder).items():
             title = ("Sampling the model" if path == folder.model else "Sampling pairs alone") + what
-            with bars.stage(title) as progress, warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always", ExtrapolationWarning)
+            with bars.stage(title) as progress, _told(path, bars):
                 run(recipe, folder, path, progress, guard)
-            for warning in told:
-                bars.note(f"{path.stem}: {warning.message}")
+
+
+@contextmanager
+def _told(path: Path, bars: Bars) -> Iterator[None]:
+    """Warnings of a model that is simulated, as notes."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ExtrapolationWarning)
+        yield
+    for warning in told:
+        bars.note(f"{path.stem}: {warning.message}")
+
+
+def _match(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
+    """The friction of all simulations, where beads of the model are to diffuse as the atoms do."""
+    asked = recipe.simulate.friction
+    if not isinstance(asked, MatchFriction) or folder.friction.exists():
+        return
+    check_motion(recipe, folder)
+    guard, found = _guard(recipe, folder, folder.model), []
+    for kelvin in asked.match:
+        with bars.stage(f"Matching the friction at {kelvin:g} K") as progress, _told(folder.model, bars):
+            found.append(matched(recipe, folder, kelvin, progress, guard))
+    friction = Friction.through(*found)
+    write_whole(folder.friction, friction.to_json())
+    for match in friction.matches:
+        bars.note(f"model: {match.value} at {match.kelvin:g} K, where the atoms have a {match.reference}")
 
 
 def _runs(recipe: Recipe, folder: RunFolder) -> dict[str, Callable[..., object]]:
@@ -213,15 +242,16 @@ def judge(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     """The report with its verdicts."""
     if folder.verdicts.exists():
         return
-    with bars.stage("Judging the model"):
+    with bars.stage("Judging the model"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)  # the simulations have told
         taught, kept = split(recipe, folder)
         kelvin = judged_at(recipe, folder)
-        here = near(at_temperature(recipe, folder), kelvin)
+        here, states = near(at_temperature(recipe, folder), kelvin), _states(recipe, folder)
         evidence = judgement.Evidence(
             recipe, folder.recipe.read_text("utf-8"), here, taught, near(kept, kelvin),
             [_case(recipe, folder, path) for path in models(recipe, folder)],
-            folder.timings(), folder.training.read_text("utf-8"), folder.curve, _states(recipe, folder),
-            _changes(recipe, folder),
+            folder.timings(), folder.training.read_text("utf-8"), folder.curve,
+            states, _changes(recipe, folder, states, bars),
         )  # fmt: skip
         found = judgement.report(evidence)
         page.write(found, folder.report)
@@ -235,21 +265,24 @@ def _states(recipe: Recipe, folder: RunFolder) -> tuple[AtTemperature, ...]:
         return ()
     data, (taught, kept) = beads(recipe, folder), split(recipe, folder)
     pick = lambda part, kelvin: part.select(temperature=kelvin) if among(kelvin, part) else None
+    middle = judged_at(recipe, folder)
+    maps = two_maps(recipe, folder, held) if (held := pick(kept, middle)) is not None else None
     return tuple(
         AtTemperature(
             kelvin, pick(data, kelvin), pick(kept, kelvin), among(kelvin, taught),
-            sampled(recipe, folder, folder.model, kelvin=kelvin),
+            sampled(recipe, folder, folder.model, kelvin=kelvin), maps if kelvin == middle else None,
         )
         for kelvin in sorted({*kelvins})
     )  # fmt: skip
 
 
-def _changes(recipe: Recipe, folder: RunFolder) -> Changes:
+def _changes(recipe: Recipe, folder: RunFolder, states: Sequence[AtTemperature], bars: Bars) -> Changes:
     options, path = recipe.simulate, folder.model
     return Changes(
         None if options.ramp is None else heated(recipe, folder, path),
         options.ramp,
         None if options.exchange is None else exchanged(recipe, folder, path),
+        motion(recipe, folder, [(state.kelvin, state.ensemble) for state in states], bars.note),
     )
 
 

@@ -8,7 +8,10 @@ import pytest
 
 import meanforce as mf
 from meanforce import units
-from meanforce.learn.friction import Free, Line
+from meanforce.dynamics.activated import Activated
+from meanforce.dynamics.integrators import Phase, System
+from meanforce.dynamics.noise import normals
+from meanforce.learn.friction import Free, Line, Match, _Tried
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.velocities import Memory
 from meanforce.potentials.base import Potential
@@ -39,13 +42,14 @@ def coefficient(mass, gamma, kelvin=T):
 def test_free_beads_have_the_friction_of_einstein():
     free = Holder(Nothing(), mf.Topology.of(["A"] * 400, masses={"A": MASS}))
     start, gamma = mf.Frames(np.zeros((1, 400, 3))), 5.0
-    found = mf.match_diffusion(free, start, coefficient(MASS, gamma), T, 60.0, 0.02, 1)
+    friction = mf.match_diffusion(free, start, coefficient(MASS, gamma), T, 60.0, 0.02, 1)
+    (found,) = friction.matches
     assert found.tried[0] == pytest.approx(gamma, rel=1e-12)
     assert abs(found.value.value - gamma) < 3 * found.value.error
     assert found.value.error < 0.06 * gamma
-    assert found.thermostat == mf.Langevin(found.value.value)
+    assert friction.thermostat == mf.Langevin(found.value.value) and friction.at(450.0) == found.value
     # At another temperature the same friction has the diffusion of that temperature.
-    hot = mf.simulate(free, start, 450.0, 60.0, 0.02, 2, thermostat=found.thermostat)
+    hot = mf.simulate(free, start, 450.0, 60.0, 0.02, 2, thermostat=friction.thermostat)
     there = mf.observables.diffusion(hot).coefficient
     assert abs(there.value / coefficient(MASS, gamma, 450.0) - 1) < 3 * np.hypot(
         there.error / there.value, found.value.error / gamma
@@ -64,10 +68,11 @@ def test_dumb_bells_diffuse_as_their_mass():
     found = mf.match_diffusion(
         Holder(spring, topology), mf.Frames(ends), coefficient(2 * MASS, gamma), T, 80.0, 0.02, 3,
         settings=mf.Settings(save_every=0.1),
-    )  # fmt: skip
+    ).matches[0]  # fmt: skip
     assert found.tried[0] == pytest.approx(2 * gamma, rel=1e-12)
     assert abs(found.value.value - gamma) < 3 * found.value.error
     assert found.value.error < 0.12 * gamma
+    assert found.slope == pytest.approx(2.0, rel=0.3), "per mass of a bead"
 
 
 def test_a_liquid_is_given_back_its_own_friction():
@@ -81,7 +86,8 @@ def test_a_liquid_is_given_back_its_own_friction():
     begun = mf.Frames(melt.positions[-2:], melt.box[-2:])
     run = mf.simulate(model, begun, 150.0, 60.0, 0.01, 2, thermostat=mf.Langevin(gamma), settings=settings)
     reference = mf.observables.diffusion(run)
-    found = mf.match_diffusion(model, begun, reference, 150.0, 60.0, 0.01, 4, settings=settings)
+    found = mf.match_diffusion(model, begun, reference, 150.0, 60.0, 0.01, 4, settings=settings).matches[0]
+    assert found.window == pytest.approx(reference.window, rel=0.2)
     assert found.tried[0] > 1.5 * gamma, "the liquid has its own resistance"
     assert abs(found.value.value - gamma) < 3 * found.value.error
     assert found.value.error < 0.4 * gamma
@@ -159,7 +165,8 @@ def test_velocities_lose_their_memory_with_the_friction_that_they_had():
     model = Holder(Well(MASS * square), mf.Topology.of(["A"] * 200, masses={"A": MASS}))
     width = np.sqrt(units.KB * T / (MASS * square))
     start = mf.Frames(width * np.random.default_rng(3).standard_normal((1, 200, 3)))
-    found = mf.match_diffusion(model, start, reference, T, 12.0, 0.01, 1)
+    found = mf.match_diffusion(model, start, reference, T, 12.0, 0.01, 1).matches[0]
+    assert found.window == (0.0, WINDOW)
     assert found.tried[0] > 1.5 * GAMMA, "the well holds beads back as friction would"
     assert abs(found.value.value - GAMMA) < 3 * found.value.error
     assert found.value.error < 0.06 * GAMMA
@@ -177,11 +184,101 @@ def test_what_is_measured_otherwise_than_the_reference_is_refused():
 def test_runs_are_kept_and_gone_on_with(tmp_path):
     free = Holder(Nothing(), mf.Topology.of(["A"] * 20, masses={"A": MASS}))
     start = mf.Frames(np.zeros((1, 20, 3)))
-    settings = mf.Settings(save_every=0.1, output=tmp_path / "free.h5", resume=True)
+    seen: list[float] = []
+    settings = mf.Settings(
+        save_every=0.1, output=tmp_path / "free.h5", resume=True, progress=lambda p: seen.append(p.fraction)
+    )
     match = lambda: mf.match_diffusion(free, start, coefficient(MASS, 5.0), T, 10.0, 0.02, 1, settings=settings)
     one = match()
+    assert seen == sorted(seen) and seen[-1] == 1.0 and 0.0 < seen[0] <= 0.2, "progress is that of all runs"
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"free-{k}.h5" for k in range(5)]
     two = match()
-    assert one.value == two.value
+    assert one.to_json() == two.to_json() == mf.Friction.from_json(one.to_json()).to_json()
     with pytest.raises(ValueError, match="give one above 0"):
         mf.match_diffusion(free, start, -1.0, T, 10.0, 0.02, 1)
+
+
+def matched(kelvin, gamma, error, slope=1.0):
+    d, value = Scalar("diffusion coefficient", 2.0, 0.1, "1e-9 m²/s"), Scalar("friction", gamma, error, "1/ps")
+    return mf.Friction((Match(kelvin, value, d, np.array([1.0]), (d,), (2.0, 4.0), slope),))
+
+
+def test_the_error_of_the_friction_is_owed_by_diffusion():
+    """Free beads: relative errors of D and gamma are the same; twice as much at twice the slope of the match nearby."""
+    friction = mf.Friction.through(matched(300.0, 8.0, 0.4), matched(600.0, 2.0, 0.1, slope=2.0))
+    for kelvin, factor in ((300.0, 1.0), (590.0, 2.0)):
+        gamma = friction.at(kelvin)
+        d = Scalar("D", coefficient(MASS, gamma.value, kelvin), 0.0, "1e-9 m²/s")
+        owed = friction.uncertainty(d, np.full(3, MASS), kelvin)
+        assert owed / d.value == pytest.approx(factor * gamma.error / gamma.value, rel=1e-9)
+
+
+def test_friction_is_a_line_between_matches_and_beyond():
+    """gamma = 0.5 exp(1200 K/T), of which two matches know everything, and a third no more."""
+    exact = lambda kelvin: 0.5 * np.exp(1200.0 / kelvin)
+    cold, hot = matched(300.0, exact(300.0), 0.03 * exact(300.0)), matched(600.0, exact(600.0), 0.04 * exact(600.0))
+    friction = mf.Friction.through(hot, cold)
+    assert [match.kelvin for match in friction.matches] == [300.0, 600.0]
+    for kelvin in (250.0, 300.0, 400.0, 600.0, 900.0):
+        found = friction.at(kelvin)
+        assert found.value == pytest.approx(exact(kelvin), rel=1e-12)
+        share = (1 / kelvin - 1 / 600.0) / (1 / 300.0 - 1 / 600.0)
+        assert found.error == pytest.approx(found.value * np.hypot(0.03 * share, 0.04 * (1 - share)), rel=1e-9)
+    middle = mf.Friction.through(friction, matched(400.0, 1.1 * exact(400.0), 0.1))
+    assert middle.at(400.0).value == pytest.approx(1.1 * exact(400.0), rel=1e-12)
+    assert middle.at(300.0).value == pytest.approx(exact(300.0), rel=1e-12)
+    assert exact(350.0) < middle.at(350.0).value < 1.1 * exact(350.0)
+    with pytest.raises(ValueError, match="give one match at each"):
+        mf.Friction.through(cold, hot, cold)
+
+
+def test_a_friction_that_is_tried_is_that_of_langevin_and_compiles_nothing_anew():
+    free = Holder(Nothing(), mf.Topology.of(["A"] * 5, masses={"A": MASS}))
+    start, settings = mf.Frames(np.zeros((1, 5, 3))), mf.Settings(save_every=0.1, precision="double")
+    run = lambda bath: mf.simulate(free, start, T, 1.0, 0.02, 3, thermostat=bath, settings=settings).frames.positions
+    np.testing.assert_allclose(run(_Tried(2.0)), run(mf.Langevin(2.0)), rtol=1e-9, atol=1e-12)
+    assert np.abs(run(_Tried(4.0)) - run(_Tried(2.0))).max() > 1e-3
+    assert (
+        _Tried(4.0) == _Tried(2.0) and hash(_Tried(4.0)) == hash(_Tried(2.0)) and repr(_Tried(4.0)) != repr(_Tried(2.0))
+    )
+
+
+def test_a_bath_has_the_friction_of_its_temperature():
+    """One thermostat at two temperatures: exactly the runs with two numbers, but for rounding."""
+    friction = mf.Friction.through(matched(300.0, 8.0, 0.1), matched(600.0, 2.0, 0.1))
+    free = Holder(Nothing(), mf.Topology.of(["A"] * 5, masses={"A": MASS}))
+    start, settings = mf.Frames(np.zeros((1, 5, 3))), mf.Settings(save_every=0.1, precision="double")
+    for kelvin, gamma in ((600.0, 2.0), (400.0, friction.at(400.0).value)):
+        one, other = (
+            mf.simulate(free, start, kelvin, 1.0, 0.02, 3, thermostat=bath, settings=settings).frames.positions
+            for bath in (friction.thermostat, mf.Langevin(gamma))
+        )
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_friction_follows_a_ramp():
+    """Steps of a heated free bead against the same by hand, with the friction of each step's temperature."""
+    friction = mf.Friction.through(matched(300.0, 8.0, 0.1), matched(600.0, 2.0, 0.1)).thermostat.friction
+    bath, steps, dt = mf.Langevin(friction), 20, 0.02
+    mass, kelvin = np.full((3, 1), MASS), 300.0 + 300.0 * np.arange(steps) / steps
+    keys = jnp.asarray([[1, 2]], jnp.uint32)
+    begun = System(jnp.asarray(mass), jnp.array([units.KB * 300.0]), jnp.array([9.0]), keys)
+    system = begun._replace(course=mf.Ramp(300.0, 600.0).over(steps, 1))
+    phase = Phase(jnp.zeros((3, 3)), jnp.ones((3, 3)), None, None, jnp.array(0))
+    v, x = np.ones((3, 3)), np.zeros((3, 3))
+    for n in range(steps):
+        phase = bath.advance(phase, jnp.zeros((3, 3)), system.at(phase), dt)._replace(step=jnp.array(n + 1))
+        share = (1 / kelvin[n] - 1 / 600.0) / (1 / 300.0 - 1 / 600.0)
+        kept = np.exp(-dt * 2.0 * 4.0**share)
+        noise = np.asarray(normals(keys, jnp.array(n), 9)).reshape(3, 3)
+        x, old = x + v * dt / 2, v
+        v = kept * old + np.sqrt((1 - kept**2) * units.KB * kelvin[n] / MASS) * noise
+        x = x + v * dt / 2
+    np.testing.assert_allclose(phase.velocities, v, rtol=1e-6)
+    np.testing.assert_allclose(phase.positions, x, rtol=1e-6)
+
+
+def test_a_friction_that_no_bath_has_is_refused():
+    for kelvins, frictions in (((300.0,), (1.0,)), ((400.0, 300.0), (1.0, 2.0)), ((300.0, 400.0), (1.0, -2.0))):
+        with pytest.raises(ValueError, match=r"rising temperatures|positive"):
+            Activated(kelvins, frictions)

@@ -42,6 +42,7 @@ def over_temperatures(rng, kelvins=(250.0, 300.0, 400.0, 500.0, 600.0), learned=
     c = lambda kelvin, name: Scalar(name, 66 - 0.03 * kelvin + rng.standard_normal(), 1.0, "J/(mol K)")
     s = lambda kelvin: Scalar("S", 60 * np.log(kelvin / 250.0) + 0.2 * rng.standard_normal(), 0.2, "J/(mol K)")
     d = lambda kelvin: Scalar("D", 0.02 * (kelvin - 200) + 0.05 * rng.standard_normal(), 0.05, "1e-9 m²/s")
+    gamma = Scalar("friction", 28.4, 0.7, "1/ps")
     flat = lambda at, e: Curve("E", np.array(at), -48 + 0.03 * np.array(at), e + 0 * np.array(at), "temperature / K",
                                "energy per molecule / (kJ/mol)")  # fmt: skip
     ramp = Heating((300.0, 500.0), flat(np.linspace(312.5, 487.5, 8), 0.05), flat([300.0, 400.0, 500.0], 0.02),
@@ -53,6 +54,6 @@ def over_temperatures(rng, kelvins=(250.0, 300.0, 400.0, 500.0, 600.0), learned=
         tuple(Energetics(k, u(k, "U"), u(k, "U"), c(k, "C"), c(k, "C"), k in learned, s(k), s(k)) for k in kelvins),
         (*(Check(names[0], k + 1, 2.0, k, "K", k) for k in kelvins),
          *(Check(names[1], 1.02, 0.03, 1.0, "", k) for k in kelvins)),
-        (70, 70), tuple(Motion(k, d(k), d(k), k == 400.0) for k in kelvins), ramp,
+        (70, 70), tuple(Motion(k, d(k), d(k), k == 400.0, gamma, (2.0, 4.4)) for k in kelvins), ramp,
         (Exchanged(250.0, 300.0, 200, 0.34),), 5,
     )  # fmt: skip

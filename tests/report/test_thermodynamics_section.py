@@ -7,8 +7,9 @@ from example_curves import curve, rdf
 from meanforce.observables.base import Scalar
 from meanforce.observables.consistency import Check
 from meanforce.report import thermodynamics as section
+from meanforce.report.motion import Motion
 from meanforce.report.structure import Comparison, error_of, reach_of
-from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Motion, Report
+from meanforce.report.thermodynamics import Distribution, Energetics, Exchanged, Report
 
 FORCES = "forces against configurations"
 KELVINS = (300.0, 400.0, 500.0)
@@ -120,9 +121,14 @@ def test_structure_is_judged_at_each_temperature():
 @pytest.mark.parametrize(("factor", "outcome"), [(1.0, "agrees"), (1.5, "differs")])
 def test_diffusion_is_judged_where_friction_was_not_matched(factor, outcome):
     d = lambda value: Scalar("diffusion coefficient", value, 0.01 * value, "1e-9 m²/s")
-    motion = [Motion(k, d(factor * k / 100 if k > 300 else 3.0), d(k / 100), k == 300.0) for k in KELVINS]
+    gamma = Scalar("friction", 28.4, 0.7, "1/ps")
+    motion = [
+        Motion(k, d(factor * k / 100 if k > 300 else 3.0), d(k / 100), k == 300.0, gamma, (2.0, 4.4)) for k in KELVINS
+    ]
     made = section.thermodynamics(Report("model", (300.0,), (), (), (), motion=tuple(motion)))
-    (verdict,), (figure,) = made.verdicts, made.figures
+    (verdict,), (figure,), (table,) = made.verdicts, made.figures, made.tables
+    assert table.header[3] == "D, model / (10⁻⁹\u00a0m²/s)"
+    assert table.rows[0] == ("300", "yes", "28.40 ± 0.70", "3.000 ± 0.030", "3.000 ± 0.030", "2 – 4.4")
     assert (verdict.observable, verdict.outcome) == ("diffusion coefficient, predicted", outcome)
     assert "all 2 temperatures" in verdict.finding or "2 of 2" in verdict.finding
     assert figure.title == "Diffusion over temperature" and "D / (10⁻⁹\u00a0m²/s)" in figure.svg

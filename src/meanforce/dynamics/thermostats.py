@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from meanforce.dynamics.activated import Activated
 from meanforce.dynamics.integrators import Forces, Phase, System, drift, kick, kinetic_energy, scaled
 from meanforce.dynamics.noise import chi_square, normals
+from meanforce.units import KB
 
 
 @dataclass(frozen=True)
@@ -38,33 +40,47 @@ class Langevin:
     """Friction and noise in the middle of the step (BAOAB): configurations are right to high order in the step.
 
     Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34. Exact for the positions in a harmonic well.
+    A friction that changes with temperature is taken at that of each step and replica.
     """
 
-    friction: float = 1.0  # 1/ps
+    friction: float | Activated = 1.0  # 1/ps
 
     conserves_momentum = False
     canonical = True
 
     def __post_init__(self):
-        _positive("friction", self.friction, "1/ps")
+        if not isinstance(self.friction, Activated):
+            _positive("friction", self.friction, "1/ps")
 
     def init(self, system: System) -> None:
         return None
 
     def advance(self, phase: Phase, forces: Forces, system: System, timestep: float) -> Phase:
-        phase = drift(kick(phase, forces, system, timestep / 2), timestep / 2)
-        kept = np.exp(-self.friction * timestep)
-        width = np.sqrt(1 - kept**2) * jnp.sqrt(system.thermal_energy)
-        beads = len(phase.velocities)
-        noise = normals(system.keys, phase.step, 3 * beads // system.replicas).reshape(beads, 3)
-        noise = scaled(noise.astype(phase.velocities.dtype), width) / jnp.sqrt(system.masses)
-        return drift(phase._replace(velocities=kept * phase.velocities + noise), timestep / 2)
+        return baoab(phase, forces, system, timestep, self._kept(system, timestep))
+
+    def _kept(self, system: System, timestep: float) -> Float[Array, "replicas"]:
+        """What is left of a velocity after a step."""
+        if isinstance(self.friction, Activated):
+            return jnp.exp(-timestep * self.friction.at(system.thermal_energy / KB))
+        return jnp.full(system.replicas, np.exp(-self.friction * timestep))
 
     def finish(self, phase: Phase, forces: Forces, system: System, timestep: Float[Array, ""] | float) -> Phase:
         return kick(phase, forces, system, timestep / 2)
 
     def stored(self, phase: Phase, system: System) -> Float[Array, "replicas"]:
         return jnp.full_like(system.thermal_energy, jnp.nan)
+
+
+def baoab(
+    phase: Phase, forces: Forces, system: System, timestep: float, kept: Float[Array, "replicas"]
+) -> Phase:  # fmt: skip
+    """A Langevin step up to its last half kick, which leaves this part of every velocity."""
+    phase = drift(kick(phase, forces, system, timestep / 2), timestep / 2)
+    width = jnp.sqrt(1 - kept**2) * jnp.sqrt(system.thermal_energy)
+    beads = len(phase.velocities)
+    noise = normals(system.keys, phase.step, 3 * beads // system.replicas).reshape(beads, 3)
+    noise = scaled(noise.astype(phase.velocities.dtype), width) / jnp.sqrt(system.masses)
+    return drift(phase._replace(velocities=scaled(phase.velocities, kept) + noise), timestep / 2)
 
 
 class Chain(NamedTuple):

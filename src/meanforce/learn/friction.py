@@ -1,27 +1,34 @@
-"""The friction with which beads diffuse as the atoms do, found at one temperature for use at others.
+"""The friction with which beads diffuse as the atoms do, found at one temperature or several for use at others.
 
 The free energy says nothing about the pace of motion: beads without friction are too fast, since what was averaged out
 does not hold them back. Langevin friction gamma puts that back as one number. Free beads have D = kT/(m gamma) or, over
 a window t of their velocity autocorrelation, D(t) = kT/(m gamma) (1 - exp(-gamma t)). Beads that interact move as free
 ones of a larger friction would, which rises with gamma and is close to linear in it: a line through a few runs of the
 model itself gives gamma, and its scatter the error.
+
+What holds beads back changes with temperature as motion over barriers does: ln(gamma) is close to a line in 1/T. One
+match knows nothing of its slope; two say it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from meanforce import units
+from meanforce.dynamics.activated import Activated
+from meanforce.dynamics.integrators import Forces, Phase, System, kick
 from meanforce.dynamics.run import Model, simulate
-from meanforce.dynamics.settings import Settings
-from meanforce.dynamics.thermostats import Langevin
+from meanforce.dynamics.settings import Progress, Settings
+from meanforce.dynamics.thermostats import Langevin, baoab
 from meanforce.ensemble import Ensemble
 from meanforce.frames import Frames
 from meanforce.observables.base import Scalar
@@ -47,18 +54,81 @@ _SLOWEST = 1e-3
 _STEEPEST = 30.0
 
 
-class Friction(NamedTuple):
-    """A friction with its error, and the runs that it was read from."""
+class Match(NamedTuple):
+    """The friction at one temperature with its error, and the runs that it was read from."""
 
+    kelvin: float
     value: Scalar  # 1/ps
     reference: Scalar  # the diffusion coefficient to be met
     tried: Float[np.ndarray, "runs"]  # 1/ps
     found: tuple[Scalar, ...]  # the diffusion coefficient of each run
+    window: tuple[float, float]  # ps, over which diffusion was read
+    slope: float  # of the friction of free beads that are as fast, by the friction
+
+
+class Friction(NamedTuple):
+    """Friction over temperature: that of one match everywhere, or through several, ln(gamma) being a line in 1/T.
+
+    `mf.Friction.through(cold, hot)` joins matches. Between neighbours, and beyond the outer ones, the line goes on.
+    """
+
+    matches: tuple[Match, ...]  # by rising temperature
+
+    @staticmethod
+    def through(*frictions: Friction) -> Friction:
+        """All their matches together."""
+        matches = sorted((match for friction in frictions for match in friction.matches), key=lambda m: m.kelvin)
+        kelvins = [match.kelvin for match in matches]
+        if not matches or len(set(kelvins)) < len(kelvins):
+            raise ValueError(
+                f"friction is matched at {', '.join(f'{t:g}' for t in kelvins) or 'no temperature'} K; give one match "
+                "at each of one or more temperatures"
+            )
+        return Friction(tuple(matches))
 
     @property
     def thermostat(self) -> Langevin:
-        """The bath to simulate with, at this temperature or at others, where gamma is taken to be the same."""
-        return Langevin(self.value.value)
+        """The bath to simulate with, at any temperature and while it changes."""
+        values = tuple(match.value.value for match in self.matches)
+        return Langevin(values[0] if len(values) == 1 else self._line)
+
+    def at(self, kelvin: float) -> Scalar:
+        """The friction at a temperature in K, 1/ps, with the error that those of the matches make."""
+        if len(self.matches) == 1:
+            return self.matches[0].value
+        line = self._line
+        part = np.array([match.value.error / match.value.value for match in self.matches])
+        value = float(line.at(kelvin))
+        return Scalar("friction", value, value * float(np.linalg.norm(np.asarray(line.weights(kelvin)) * part)), "1/ps")
+
+    def uncertainty(self, coefficient: Scalar, masses: Float[np.ndarray, "beads"], kelvin: float) -> float:
+        """The error that the friction's own leaves in a diffusion coefficient of the model at `kelvin`, in its unit."""
+        near = min(self.matches, key=lambda match: abs(1 / match.kelvin - 1 / kelvin))
+        pace = Free.beads(masses, kelvin, None).pace
+        return coefficient.value**2 / pace * abs(near.slope) * self.at(kelvin).error
+
+    @property
+    def _line(self) -> Activated:
+        return Activated(*zip(*((match.kelvin, match.value.value) for match in self.matches), strict=True))
+
+    def to_json(self) -> str:
+        """As text, every digit kept."""
+        rows = [
+            match._asdict() | {
+                "value": match.value._asdict(), "reference": match.reference._asdict(), "tried": match.tried.tolist(),
+                "found": [scalar._asdict() for scalar in match.found],
+            }
+            for match in self.matches
+        ]  # fmt: skip
+        return json.dumps({"matches": rows}, indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> Friction:
+        rows = json.loads(text)["matches"]
+        return Friction(tuple(Match(
+            row["kelvin"], Scalar(**row["value"]), Scalar(**row["reference"]), np.array(row["tried"], float),
+            tuple(Scalar(**found) for found in row["found"]), (row["window"][0], row["window"][1]), row["slope"],
+        ) for row in rows))  # fmt: skip
 
 
 def match_diffusion(
@@ -80,7 +150,7 @@ def match_diffusion(
     atoms do over this window, in frames as far apart. The model is run five times for `time` ps, each from where the
     last one ended, and measured in the same way, or by `measure`, such as
     `lambda run: mf.observables.diffusion(run, species="W")`. With `settings.output` every run is kept in a file of its
-    own. A model that is slower than the reference without any friction is refused.
+    own, and `settings.resume` goes on with them. A model that is slower than the reference without friction is refused.
     """
     wanted = _wanted(reference)
     settings, measure = _as_measured(reference, settings, measure)
@@ -88,20 +158,24 @@ def match_diffusion(
     sought = free.friction(wanted)
     tried: list[float] = [max(sought.value, _SLOWEST)]
     found: list[Scalar] = []
+    window = (0.0, 0.0)
     while True:
         key = int(np.random.SeedSequence((seed, len(found))).generate_state(1)[0])
         run = simulate(
-            model, start, temperature, time, timestep, key, thermostat=Langevin(tried[-1]),
-            settings=_numbered(settings, len(found)),
+            model, start, temperature, time, timestep, key, thermostat=_Tried(tried[-1]),
+            settings=_numbered(settings, len(found), round(time / timestep)),
         )  # fmt: skip
-        found.append(_coefficient(measure(_settled(run, time)), free.window, tried[-1]))
+        measured = measure(_settled(run, time))
+        found.append(_coefficient(measured, free.window, tried[-1]))
+        window = measured.window if isinstance(measured, Diffusion) else (0.0, measured.window)
         frictions = [free.friction(d) for d in _pooled(found)]
         if len(found) == _RUNS:
             break
         start = run.frames[len(run.frames) - settings.replicas :].with_(temperature=None, time=None, trajectory=None)
         tried.append(_next(np.array(tried), frictions, sought))
     line = Line.through(np.array(tried), frictions, sought.value)
-    return Friction(line.solved(sought, wanted, free), wanted, np.array(tried), tuple(found))
+    value = line.solved(sought, wanted, free)
+    return Friction((Match(temperature, value, wanted, np.array(tried), tuple(found), window, line.slope),))
 
 
 class Free(NamedTuple):
@@ -170,6 +244,28 @@ class Line(NamedTuple):
         side = np.array([1.0, gamma])
         scatter = sought.error**2 + side @ self.covariance @ side
         return Scalar("friction", gamma, float(np.sqrt(scatter)) / self.slope, "1/ps")
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Langevin dynamics whose friction is part of its state: all that are tried share one compiled program."""
+
+    friction: float = field(compare=False)  # 1/ps
+
+    conserves_momentum = False
+    canonical = True
+
+    def init(self, system: System) -> Float[Array, "replicas"]:
+        return jnp.full(system.replicas, self.friction)
+
+    def advance(self, phase: Phase, forces: Forces, system: System, timestep: float) -> Phase:
+        return baoab(phase, forces, system, timestep, jnp.exp(-timestep * phase.thermostat))
+
+    def finish(self, phase: Phase, forces: Forces, system: System, timestep: Float[Array, ""] | float) -> Phase:
+        return kick(phase, forces, system, timestep / 2)
+
+    def stored(self, phase: Phase, system: System) -> Float[Array, "replicas"]:
+        return jnp.full_like(system.thermal_energy, jnp.nan)
 
 
 def _lost(x: float) -> float:
@@ -245,7 +341,14 @@ def _coefficient(measured: Diffusion | Memory, window: float | None, gamma: floa
     return coefficient
 
 
-def _numbered(settings: Settings, run: int) -> Settings:
+def _numbered(settings: Settings, run: int, steps: int) -> Settings:
+    """With a file for each run, and progress that is that of all of them."""
+    if settings.progress is not None:
+        tell, after = settings.progress, _RUNS - 1 - run
+        settings = replace(settings, progress=lambda seen: tell(Progress(
+            (run + seen.fraction) / _RUNS, seen.remaining + after * steps / max(seen.steps_per_second, 1e-9),
+            seen.steps_per_second,
+        )))  # fmt: skip
     if settings.output is None:
         return settings
     output = Path(settings.output)

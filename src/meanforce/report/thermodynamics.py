@@ -13,8 +13,9 @@ import numpy as np
 from meanforce.observables.base import Curve, Scalar
 from meanforce.observables.consistency import Check
 from meanforce.observables.rounding import number, with_error
-from meanforce.report import verdicts
+from meanforce.report import motion, verdicts
 from meanforce.report.figures import Series, overlay, panels, trace
+from meanforce.report.motion import Motion
 from meanforce.report.page import MARKS
 from meanforce.report.sections import Figure, Outcome, Section, Table, Verdict
 from meanforce.report.structure import Comparison, Kind, error_of, reach_of, rule_of
@@ -75,15 +76,6 @@ class Heating(NamedTuple):
     compared: tuple[tuple[float, Scalar, Scalar], ...]  # K, of the ramp as it passes there, at rest
 
 
-class Motion(NamedTuple):
-    """Diffusion coefficients at one temperature (K), with a friction that was matched to the atoms at one of them."""
-
-    kelvin: float
-    model: Scalar
-    atoms: Scalar
-    matched: bool  # here
-
-
 class Exchanged(NamedTuple):
     """Two neighbours on the ladder of a replica exchange (K), and how often they changed places."""
 
@@ -124,8 +116,10 @@ def thermodynamics(found: Report) -> Section:
     if found.energetics:
         tables.append(_energy_table(found))
     if found.motion:
-        figures += _motion_figures(found)
-        judged += _motion_verdicts(found)
+        figures += motion.figures(found.motion, found.name)
+        predicted = motion.verdicts_where_predicted(found.motion, found.name)
+        judged += [_worst(f"{verdicts.DIFFUSION.observable}, predicted", predicted)] if predicted else []
+        tables.append(motion.table(found.motion))
     if found.heating is not None:
         figures.append(_heating_figure(found, found.heating))
         judged += _heating_verdicts(found, found.heating)
@@ -262,37 +256,6 @@ def _energy_table(found: Report) -> Table:
         "gauge. One standard error."
     )
     return Table(title, header, rows, (True, False, *(True for _ in header[2:])))
-
-
-def _motion_figures(found: Report) -> list[Figure]:
-    """Diffusion over temperature, where there is more than one."""
-    if len(found.motion) < 2:
-        return []
-    kelvin, matched = np.array([m.kelvin for m in found.motion]), [m.kelvin for m in found.motion if m.matched]
-    series = []
-    for label, role, values in (("atoms", "reference", [m.atoms for m in found.motion]),
-                                (found.name, "model", [m.model for m in found.motion])):  # fmt: skip
-        value, error = (np.array([getattr(v, part) for v in values]) for part in ("value", "error"))
-        curve = Curve("diffusion", kelvin, value, error, "temperature / K", f"D / ({_spelled(values[0]).unit})")
-        series.append(Series(curve, label, role))
-    caption = (
-        "Langevin friction is matched to the atoms where the triangle is; elsewhere, with the same friction, diffusion "
-        "is a prediction. Bands: two standard errors."
-    )
-    return [overlay(series, "Diffusion over temperature", caption, learned=matched, mark="friction matched")]
-
-
-def _spelled(value: Scalar) -> Scalar:
-    """With the power of ten of its unit as people write it."""
-    return value._replace(unit=value.unit.replace("1e-9 ", "10⁻⁹\u00a0"))
-
-
-def _motion_verdicts(found: Report) -> list[Verdict]:
-    """Where friction was matched there is nothing to judge."""
-    rule = verdicts.DIFFUSION
-    single = [(m.kelvin, verdicts.compare_scalars(rule, _spelled(m.model), _spelled(m.atoms), found.name))
-              for m in found.motion if not m.matched]  # fmt: skip
-    return [_worst(f"{rule.observable}, predicted", single)] if single else []
 
 
 def _heating_figure(found: Report, heating: Heating) -> Figure:
