@@ -4,7 +4,7 @@ python benchmarks/water_thermal.py atoms ATOMS.h5          # seven temperatures,
 python benchmarks/water_thermal.py hold ATOMS.h5 HELD.h5   # labels at fixed beads, two hours of one core; resumable
 python benchmarks/water_thermal.py compare ATOMS.h5 HELD.h5 FOLDER [--models force response ...]
 
-python benchmarks/water_thermal.py diffuse ATOMS.h5 HELD.h5 FOLDER          # friction fitted at 300 K, used at all
+python benchmarks/water_thermal.py diffuse ATOMS.h5 HELD.h5 FOLDER [--match 300 600]    # friction fitted there, used at all
 python benchmarks/water_thermal.py report data/water_thermal.jsonl water.html     # what `compare` printed, as a page
 
 Every model is the same sum of pair and three-body splines. `compare` prints one line of JSON for each model and
@@ -161,27 +161,30 @@ def judged(c: Compared, name: str, model: mf.Model, kelvin: float, options: argp
 
 
 def diffused(c: Compared, options: argparse.Namespace) -> None:
-    """Diffusion at every temperature with the friction that is right at 300 K; of models and of the atoms."""
+    """Diffusion at every temperature with the friction that is right at those matched; of models and of the atoms."""
     measure = lambda run: mf.observables.diffusion(run, window=WINDOW)
-    of_atoms = {kelvin: measure(c.at(kelvin)).coefficient for kelvin in options.kelvin}
+    of_atoms = {kelvin: measure(c.at(kelvin)).coefficient for kelvin in {*options.kelvin, *options.match}}
+    settings = mf.Settings(save_every=0.2, replicas=options.replicas)
+    places = np.linspace(0, len(c.at(TAUGHT)) - 1, options.replicas).astype(int)
     for name in options.models:
         model = models()[name](c)
-        places = np.linspace(0, len(c.at(TAUGHT)) - 1, options.replicas).astype(int)
-        settings = mf.Settings(save_every=0.2, replicas=options.replicas)
-        found = mf.match_diffusion(
-            model, c.at(TAUGHT).at(places)[:], of_atoms[TAUGHT], TAUGHT, options.time, 0.005, 1, settings=settings,
-            measure=measure,
-        )  # fmt: skip
+        found = mf.Friction.through(*(
+            mf.match_diffusion(
+                model, c.at(kelvin).at(places)[:], of_atoms[kelvin], kelvin, options.time, 0.005, 1, settings=settings,
+                measure=measure,
+            )
+            for kelvin in options.match
+        ))  # fmt: skip
         for kelvin in options.kelvin:
-            start = c.at(kelvin).at(places)[:]
             run = mf.simulate(
-                model, start, kelvin, time=options.time, timestep=0.005, seed=2, thermostat=found.thermostat,
-                settings=settings,
+                model, c.at(kelvin).at(places)[:], kelvin, time=options.time, timestep=0.005, seed=2,
+                thermostat=found.thermostat, settings=settings,
             )  # fmt: skip
             mine, known = measure(run).coefficient, of_atoms[kelvin]
+            error = float(np.hypot(mine.error, found.uncertainty(mine, model.topology.masses, kelvin)))
             row = {
-                "model": name, "kelvin": kelvin, "friction": list(found.at(kelvin)[1:3]),
-                "diffusion": [mine.value, mine.error], "atoms": [known.value, known.error],
+                "model": name, "matched": list(options.match), "kelvin": kelvin, "friction": list(found.at(kelvin)[1:3]),
+                "diffusion": [mine.value, error], "atoms": [known.value, known.error],
             }  # fmt: skip
             print(json.dumps(row), flush=True)
 
@@ -214,6 +217,7 @@ def main() -> None:
         each.add_argument("--time", type=float, default=60.0)
         each.add_argument("--replicas", type=int, default=8)
     comparing.add_argument("--models", nargs="+", choices=[*models(), "own"], default=[*models(), "own"])
+    diffusing.add_argument("--match", nargs="+", type=float, default=[TAUGHT])
     diffusing.add_argument("--models", nargs="+", choices=list(models()), default=["force", "response"])
     reporting = commands.add_parser("report")
     reporting.add_argument("found", type=Path)

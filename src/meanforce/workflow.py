@@ -39,9 +39,10 @@ from meanforce.potentials.base import LinearPotential, Potential
 from meanforce.potentials.validity import ExtrapolationWarning
 from meanforce.recipe import Mapping as MappingOptions
 from meanforce.recipe import PotentialOptions, Recipe, RecipeError, Spline, Trajectory
-from meanforce.reference import exact_run, held
+from meanforce.reference import exact_run
 from meanforce.reference import openmm as atomistic
 from meanforce.reference.atoms import open_reference
+from meanforce.reference.held import hold
 from meanforce.remapped import two_maps
 from meanforce.report import page
 from meanforce.runfolder import RunFolder, write_whole
@@ -104,7 +105,7 @@ def hold_beads(recipe: Recipe, folder: RunFolder, bars: Bars) -> None:
     if recipe.hold is None or folder.held.exists():
         return
     with bars.stage("Sampling the atoms at held beads") as progress:
-        held.hold(
+        hold(
             recipe.dataset or folder.atoms, folder.held, to_hold(recipe, folder, recipe.hold.frames), recipe.hold,
             bead=beads(recipe, folder).topology.types[0], resume=True,
             watcher=lambda done, of: progress(done / of),
