@@ -4,7 +4,7 @@ python benchmarks/water_thermal.py atoms ATOMS.h5          # seven temperatures,
 python benchmarks/water_thermal.py hold ATOMS.h5 HELD.h5   # labels at fixed beads, two hours of one core; resumable
 python benchmarks/water_thermal.py compare ATOMS.h5 HELD.h5 FOLDER [--models force response ...]
 
-python benchmarks/water_thermal.py diffuse ATOMS.h5 HELD.h5 FOLDER [--match 300 600]    # friction fitted there, used at all
+python benchmarks/water_thermal.py diffuse ATOMS.h5 HELD.h5 FOLDER [--match 300 600]    # friction over temperatures
 python benchmarks/water_thermal.py report data/water_thermal.jsonl water.html     # what `compare` printed, as a page
 
 Every model is the same sum of pair and three-body splines. `compare` prints one line of JSON for each model and
@@ -183,7 +183,7 @@ def diffused(c: Compared, options: argparse.Namespace) -> None:
             mine, known = measure(run).coefficient, of_atoms[kelvin]
             error = float(np.hypot(mine.error, found.uncertainty(mine, model.topology.masses, kelvin)))
             row = {
-                "model": name, "matched": list(options.match), "kelvin": kelvin, "friction": list(found.at(kelvin)[1:3]),
+                "model": name, "matched": options.match, "kelvin": kelvin, "friction": list(found.at(kelvin)[1:3]),
                 "diffusion": [mine.value, error], "atoms": [known.value, known.error],
             }  # fmt: skip
             print(json.dumps(row), flush=True)
