@@ -49,16 +49,16 @@ class _Refuses:
 pytest.raises = _Refuses
 
 
-#: Tests of formulas, where compiling takes most of the time; runs, recipes and engines are tested as users run them.
-_LIGHTLY_COMPILED = {"learn", "potentials"}
-#: Where numbers take longer than compiling.
-_TRAINING = ("last_layer", "friction", "gradient", "thermal_networks", "training_resume")
+#: Where compiling takes most of the time; the command line, recipes and engines are tested as users run them.
+_LIGHTLY_COMPILED = {"dynamics", "learn", "potentials"}
+#: Where numbers take longer than compiling, or count to the last bit.
+_FULLY_COMPILED = ("fold", "last_layer", "friction", "gradient", "thermal_networks", "training_resume")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_lightly(request):
     """XLA without its costly passes, here and in programs that a test starts, takes two thirds of the time."""
-    if request.path.parent.name not in _LIGHTLY_COMPILED or request.path.stem.removeprefix("test_") in _TRAINING:
+    if request.path.parent.name not in _LIGHTLY_COMPILED or request.path.stem.removeprefix("test_") in _FULLY_COMPILED:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
