@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import os
 import warnings
 from pathlib import Path
 
@@ -24,6 +25,10 @@ numba.njit = _compiled
 jaxtyping.install_import_hook("meanforce", "typechecks.checked")  # before any of it is imported
 
 import meanforce.numerics.precision  # noqa: E402, F401  (before any array is made)
+
+# Small programs are kept too: for the other worker, programs that tests start, and when JAX has forgotten its own.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # Native extensions built against an older NumPy ABI announce it on import; it concerns their authors.
 warnings.filterwarnings("ignore", message="numpy.ndarray size changed")
