@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import os
 import warnings
 from pathlib import Path
 
@@ -24,6 +25,10 @@ numba.njit = _compiled
 jaxtyping.install_import_hook("meanforce", "typechecks.checked")  # before any of it is imported
 
 import meanforce.numerics.precision  # noqa: E402, F401  (before any array is made)
+
+# Small programs are kept too: for the other worker, programs that tests start, and when JAX has forgotten its own.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # Native extensions built against an older NumPy ABI announce it on import; it concerns their authors.
 warnings.filterwarnings("ignore", message="numpy.ndarray size changed")
@@ -49,16 +54,16 @@ class _Refuses:
 pytest.raises = _Refuses
 
 
-#: Tests of formulas, where compiling takes most of the time; runs, recipes and engines are tested as users run them.
-_LIGHTLY_COMPILED = {"learn", "potentials"}
-#: Where numbers take longer than compiling.
-_TRAINING = ("last_layer", "friction", "gradient", "thermal_networks", "training_resume")
+#: Where compiling takes most of the time; the command line, recipes and engines are tested as users run them.
+_LIGHTLY_COMPILED = {"dynamics", "learn", "potentials"}
+#: Where numbers take longer than compiling, or count to the last bit.
+_FULLY_COMPILED = ("fold", "last_layer", "friction", "gradient", "thermal_networks", "training_resume")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_lightly(request):
     """XLA without its costly passes, here and in programs that a test starts, takes two thirds of the time."""
-    if request.path.parent.name not in _LIGHTLY_COMPILED or request.path.stem.removeprefix("test_") in _TRAINING:
+    if request.path.parent.name not in _LIGHTLY_COMPILED or request.path.stem.removeprefix("test_") in _FULLY_COMPILED:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:

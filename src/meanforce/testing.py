@@ -69,6 +69,8 @@ def divided(potential: Potential, topology: Topology, frames: Frames) -> None:
     """The energy of a frame is the sum over its beads, with the same gradient."""
     graph = graph_of(potential, topology, frames)
     assert jax.eval_shape(potential.energies, graph).shape == (len(graph.positions),), "energies: one for each bead"
+    if type(potential).energy is Potential.energy:
+        return  # no shorter way: it is that sum
     energy, force = _evaluated(potential, graph)
     summed, pushed = _evaluated(_BeadByBead(potential), graph)
     _same(summed, energy, 1e-11, "the sum of energies over beads")
@@ -108,8 +110,8 @@ def forces(potential: Potential, topology: Topology, frames: Frames) -> None:
 def virial(potential: Potential, topology: Topology, frames: Frames) -> None:
     """The virial by strain is minus the change of the energy with the logarithm of the length."""
     graph = graph_of(potential, topology, frames)
-    (_, exact), (ahead, _), (behind, _) = (_stretched(potential, graph, jnp.asarray(s)) for s in (0.0, _STEP, -_STEP))
-    _same(exact, (ahead - behind) / (2 * _STEP), 1e-5, "the strain derivative")
+    at = lambda step: _labels(potential, graph, jnp.full(graph.frames, step))
+    _same(at(0.0)[2], (at(-_STEP)[0] - at(_STEP)[0]) / (2 * _STEP), 1e-5, "the strain derivative")
 
 
 def translated(potential: Potential, topology: Topology, frames: Frames) -> None:
@@ -213,9 +215,9 @@ def design(potential: LinearPotential, topology: Topology, frames: Frames) -> No
     rows = jax.tree.map(np.asarray, _design(potential, graph))
     size = potential.coefficients.shape[0]
     assert len(potential.basis_names()) == size, "one name for each coefficient"
-    energy, force, slope = map(np.asarray, _by_coefficient(potential, graph))
+    energy, force, virial = map(np.asarray, _by_coefficient(potential, graph))
     _same(rows.energy, energy, 1e-10, "the energy rows")
-    _same(rows.virial, -slope, 1e-9, "the virial rows")
+    _same(rows.virial, virial, 1e-9, "the virial rows")
     for k, name in enumerate(potential.basis_names()):
         _same(rows.forces[..., k], force[..., k], 1e-9, f"the force of {name}")
 
@@ -249,18 +251,18 @@ class _BeadByBead(Potential):
         return self.whole.energies(graph)
 
 
-@eqx.filter_jit
 def _evaluated(potential: Potential, graph: Graph) -> tuple[Float[Array, "frames"], Float[Array, "beads 3"]]:
-    """Energy and force, compiled once for graphs of one shape."""
-    energy, pull = jax.vjp(lambda positions: potential.energy(_at(graph, positions)), graph.positions)
-    return energy, -pull(jnp.ones_like(energy))[0]
+    """Energy and force."""
+    return _labels(potential, graph, jnp.zeros(graph.frames, graph.positions.dtype))[:2]
 
 
 @eqx.filter_jit
-def _stretched(potential: Potential, graph: Graph, step: Float[Array, ""]):
-    """The energy at a strain, and its derivative."""
-    scaled = lambda s: potential.energy(strained(graph, jnp.full(graph.frames, s)))
-    return jax.jvp(scaled, (step,), (jnp.ones(()),))
+def _labels(potential: Potential, graph: Graph, strain: Float[Array, "frames"]):
+    """Energy, force and virial of strained frames: one program for graphs of one shape."""
+    at = lambda positions, strain: potential.energy(strained(_at(graph, positions), strain))
+    energy, pull = jax.vjp(at, graph.positions, strain)
+    along, slope = pull(jnp.ones_like(energy))
+    return energy, -along, -slope
 
 
 @eqx.filter_jit
@@ -270,12 +272,9 @@ def _design(potential: LinearPotential, graph: Graph) -> Design:
 
 @eqx.filter_jit
 def _by_coefficient(potential: LinearPotential, graph: Graph):
-    """Energy, force and strain derivative of each basis function, by derivatives of the energy alone."""
+    """Energy, force and virial of each basis function, by derivatives of the energy alone."""
 
-    def labels(coefficients):
-        there = potential.with_coefficients(coefficients)
-        return (*_evaluated(there, graph), _stretched(there, graph, jnp.zeros(()))[1])
-
+    labels = lambda c: _labels(potential.with_coefficients(c), graph, jnp.zeros(graph.frames))
     return jax.jacfwd(labels)(jnp.zeros_like(potential.coefficients))
 
 
@@ -283,8 +282,9 @@ def _by_coefficient(potential: LinearPotential, graph: Graph):
 def _along(potential: Potential, graph: Graph, distance: Float[Array, ""]):
     """The energy and two derivatives, as the second bead is drawn away from the first."""
     energy = lambda r: potential.energy(_at(graph, graph.positions.at[1, 0].set(r)))[0]
-    first = jax.grad(energy)
-    return jnp.stack([energy(distance), first(distance), jax.grad(first)(distance)])
+    first = lambda r: jax.jvp(energy, (r,), (jnp.ones_like(r),))  # forwards twice: half of the program
+    (value, slope), (_, second) = jax.jvp(first, (distance,), (jnp.ones_like(distance),))
+    return jnp.stack([value, slope, second])
 
 
 def _fades(potential: Potential, species: tuple[str, str], topology: Topology, cutoff: float, derivatives: int) -> None:
