@@ -21,6 +21,7 @@ import meanforce.thermodynamics as thermo
 from meanforce.data.dataset import Dataset
 from meanforce.learn.linear import normal_equations
 from meanforce.learn.regression import regress
+from meanforce.learn.unsampled import Sampled
 from meanforce.potentials.kernels import KernelPotential
 from meanforce.reference.liquids import DiatomicLiquid
 
@@ -35,10 +36,11 @@ def measured(liquid: DiatomicLiquid, data: Dataset, points: int) -> dict[str, fl
     seconds = []
     for _ in range(2):  # the first compiles
         started = time.perf_counter()
-        normals, energy = normal_equations(potential, [mf.ForceMatching(data)])
+        normals, energy, places = normal_equations(potential, [mf.ForceMatching(data)])
         seconds.append(time.perf_counter() - started)
     started = time.perf_counter()
-    found = regress(normals, potential.penalties(), potential.basis_names(), energy=energy)
+    sampled = Sampled.of(places, potential.penalties(), potential.basis_names())
+    found = sampled.whole(regress(normals, sampled.penalties, sampled.names, energy=energy))
     solution = time.perf_counter() - started
     centres = liquid.draw(20, KELVIN, seed=99, chains=4).centres
     model = mf.Model(potential.with_coefficients(found.coefficients), liquid.topology)

@@ -70,7 +70,7 @@ def test_it_is_the_dense_gaussian_process_of_derivatives(name):
     y = np.sin(3 * r) + NOISE * rng.standard_normal(40)
     data = Dataset.from_frames(ONE, line_frames(r, Labels(y, y), 300.0))
     potential = KernelPotential(("A",), Coordinate(), kernel, points[:, None])
-    normals, _ = normal_equations(potential, [mf.ForceMatching(data)])
+    normals, _, _ = normal_equations(potential, [mf.ForceMatching(data)])
     problem, _ = pose(normals, potential.penalties(), potential.basis_names())
     solution = solve(problem, np.array([NOISE**-2]), np.array([SPREAD**-2]))
     posterior = Posterior(potential.with_coefficients(solution.coefficients), solution.factor)

@@ -16,6 +16,7 @@ from meanforce.learn.posterior import Posterior
 from meanforce.learn.regression import Regression, regress, residual_square
 from meanforce.learn.result import Fit, History, Outcome
 from meanforce.learn.score import Score
+from meanforce.learn.unsampled import Sampled
 from meanforce.learn.validation import cross_validated, held_out
 from meanforce.model import Model
 from meanforce.objectives.base import Quadratic
@@ -43,20 +44,22 @@ def solved(
     started = time.perf_counter()
     _refuse(regularisation)
     common_topology(wanted)
-    normals, energy = normal_equations(linear, wanted, blocks=blocks, progress=progress, beads=beads)
-    penalties, names = linear.penalties(), linear.basis_names()
+    normals, energy, places = normal_equations(linear, wanted, blocks=blocks, progress=progress, beads=beads)
+    sampled = Sampled.of(places, linear.penalties(), linear.basis_names())
+    penalties, names = sampled.penalties, sampled.names
     if regularisation == "cross-validation":
         regression = cross_validated(normals, penalties, names, energy=energy)
     else:
         strengths = None if regularisation == "evidence" else float(regularisation)
         regression = regress(normals, penalties, names, energy=energy, strengths=strengths)
     squares = held_out(normals, penalties, names, regression)
-    fitted = linear.with_coefficients(jnp.asarray(regression.coefficients))
-    if core:
-        fitted = _with_core(fitted, regression, temperatures_of(wanted))
     scores = tuple(
         _score(o, n, regression, i, squares[i]) for i, (o, n) in enumerate(zip(wanted, normals, strict=True))
     )
+    regression = sampled.whole(regression)
+    fitted = linear.with_coefficients(jnp.asarray(regression.coefficients))
+    if core:
+        fitted = _with_core(fitted, regression, temperatures_of(wanted))
     model = model_of(fitted, known, wanted, [f"closed form: {named(wanted)}"])
     history = History(
         regression.steps, scores, regression.identifiability, regression.effective, time.perf_counter() - started

@@ -141,7 +141,7 @@ def balance(
     scales = []
     for penalty in penalties:
         run = slice(penalty.start, penalty.start + len(penalty.matrix))
-        data, prior = float(np.sum(diagonal[run])), float(np.trace(penalty.matrix))
+        data, prior = float(np.sum(diagonal[run])), float(np.trace(penalty.matrix)) + penalty.taken
         scales.append(data / prior if data > least and prior > 0 else 1.0)
     return np.array(scales)
 
@@ -173,10 +173,10 @@ def pose(
         moment[basis.rank :] = 0.0
         grams.append(inner)
         moments.append(moment)
-    ranks = np.array([np.linalg.matrix_rank(p.matrix, hermitian=True) for p in penalties], float)
-    rows = [square_rows(gram) for gram in grams]
-    rows += [square_rows(p.matrix) @ basis.transform[p.start : p.start + len(p.matrix)] for p in penalties]
-    return Problem(basis, tuple(grams), tuple(moments), totals, tuple(penalties), ranks, tuple(rows)), report
+    priors = [square_rows(p.matrix) @ basis.transform[p.start : p.start + len(p.matrix)] for p in penalties]
+    ranks = np.array([float(len(prior)) for prior in priors])
+    rows = (*map(square_rows, grams), *priors)
+    return Problem(basis, tuple(grams), tuple(moments), totals, tuple(penalties), ranks, rows), report
 
 
 def square_rows(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "r n"]:
@@ -297,7 +297,7 @@ def _strengths(problem: Problem, solution: Solution, values: np.ndarray, scale: 
     new = []
     for penalty, rank, value, typical in zip(problem.penalties, problem.ranks, values, scale, strict=True):
         free, rough = _gamma_and_roughness(penalty, rank, value, solution)
-        if free < 1e-8 * rank:  # the data say nothing about this term
+        if free <= 1e-8 * rank:  # the data say nothing about this term
             new.append(value)
             continue
         new.append(float(np.clip(free / max(rough, 1e-300), typical / STRENGTH_RANGE, typical * STIFFEST)))

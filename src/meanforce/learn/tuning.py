@@ -13,6 +13,7 @@ from meanforce.learn.fit import fit
 from meanforce.learn.linear import normal_equations
 from meanforce.learn.regression import Normal, log_evidence, pose, regress, solve
 from meanforce.learn.result import Fit
+from meanforce.learn.unsampled import Sampled
 from meanforce.objectives.base import Objective
 from meanforce.potentials.base import LinearPotential, Penalty
 
@@ -44,11 +45,12 @@ def tuned(
 
     def loss(place: Float[np.ndarray, "n"]) -> float:
         linear = make(**at(place))
-        normals, _ = normal_equations(linear, quadratic(linear, asked), blocks=blocks)
-        found = regress(normals, linear.penalties(), linear.basis_names())
+        normals, _, places = normal_equations(linear, quadratic(linear, asked), blocks=blocks)
+        sampled = Sampled.of(places, linear.penalties(), linear.basis_names())
+        found = regress(normals, sampled.penalties, sampled.names)
         if not counted:
             counted.append(found.inefficiency)
-        return -evidence(normals, linear.penalties(), found.strengths, found.noise, counted[0])
+        return -evidence(normals, sampled.penalties, found.strengths, found.noise, counted[0])
 
     middle, step = (low + high) / 2, (high - low) / 4
     simplex = np.vstack([middle, middle + np.diag(step)])

@@ -132,6 +132,7 @@ class Penalty(NamedTuple):
     name: str
     start: int
     matrix: Float[np.ndarray, "m m"]
+    taken: float = 0.0  # from the trace of the matrix with functions that no frame touches
 
 
 class LinearPotential(Potential):
