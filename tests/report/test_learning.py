@@ -55,6 +55,11 @@ def test_figures_have_a_plot_for_each_number_of_frames_and_each_temperature():
     assert table.rows[2] == ("force", "100", *("0.002000 ± 0.000020",) * 2)
 
 
+def test_the_legend_names_models_that_the_first_plot_lacks():
+    few = [row for row in rows() if row.model == "force" or row.frames == 100]
+    assert all(f">{name}<" in learning(few, RDF).figures[0].svg for name in ("force", "response", "own"))
+
+
 def test_what_is_not_told_from_zero_is_an_open_mark():
     told = learning([Row("force", n, 300.0, 1e-3, 1e-5) for n in (10, 100)], RDF).figures[0].svg
     lost = learning([Row("force", n, 300.0, e, 1e-4) for n, e in ((10, 1e-3), (100, -5e-5))], RDF).figures[0].svg

@@ -180,7 +180,7 @@ def errors(
         first = groups[0][1][0].curve
         figure.supxlabel(first.axis_label, fontsize=11.5)
         figure.supylabel(first.value_label, fontsize=11.5)
-        _legend(figure, plots[0, 0])
+        _legend(figure, *plots.flat)
         description = " ".join(f"{name}: {_describe(series)}" for name, series in groups)
         svg = _svg(figure, title, description)
     return Figure(title, description, caption, svg, wide=columns > 1)
@@ -282,9 +282,13 @@ def _decades(axes, places: np.ndarray) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _legend(drawing, axes) -> None:
-    """Above the plot, where no curve can run through it; in one row if that fits."""
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(drawing, *plots) -> None:
+    """Above the plots, where no curve can run through it, each name once; in one row if that fits."""
+    named: dict = {}
+    for axes in plots:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    labels, handles = list(named), list(named.values())
     columns = len(labels) if sum(len(label) + 6 for label in labels) < 11.5 * drawing.get_figwidth() else 1
     drawing.legend(handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.6, borderaxespad=0.2)
 
