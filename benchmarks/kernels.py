@@ -4,7 +4,7 @@
     python benchmarks/kernels.py --plot costs.jsonl figures/kernel_cost.svg
 
 The diatomic liquid of 64 molecules, forces with the noise of their bonds; kernels in the surroundings to 0.5 nm on top
-of pair splines to 0.9 nm. In seconds of processor, `equations` is one pass over the data, compiled before, and `solution`
+of pair splines to 0.9 nm. In processor seconds, `equations` is one pass over the data, compiled before, and `solution`
 noise, strengths, coefficients and errors; `error` is the root mean square error of forces on other frames, against the
 exact ones, in kJ/(mol nm).
 """
