@@ -47,6 +47,7 @@ def measured(liquid: DiatomicLiquid, data: Dataset, points: int) -> dict[str, fl
     wrong = thermo.force(model, centres, np.eye(3) * liquid.edge, temperature=KELVIN) - liquid.force(centres, KELVIN)
     return {
         "frames": len(data),
+        "asked": points,
         "points": len(kernel.points),
         "coefficients": len(potential.coefficients),
         "choice": chosen,
@@ -58,36 +59,38 @@ def measured(liquid: DiatomicLiquid, data: Dataset, points: int) -> dict[str, fl
 
 
 def plot(rows: list[dict[str, float]], path: Path) -> None:
-    """Seconds of a pass against frames and against points, with lines of the powers one and two."""
+    """Seconds of a pass against frames and points, and of the solution against points, with lines of powers."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    drawing, panels = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
+    drawing, panels = plt.subplots(1, 3, figsize=(12.5, 4), layout="constrained")
     colours = plt.get_cmap("viridis")(np.linspace(0.1, 0.8, 4))
-    for axes, x, other, word in zip(
-        panels, ("frames", "points"), ("points", "frames"), ("inducing points", "frames"), strict=True
-    ):
-        kinds = sorted({row[other] for row in rows})
-        for kind, colour in zip(kinds, colours, strict=False):
-            line = sorted((row[x], row["equations"]) for row in rows if row[other] == kind)
-            axes.loglog(*zip(*line, strict=True), "o-", color=colour, label=f"{kind:g} {word}")
+    shown = (("frames", "asked", "equations", (1,)), ("points", "frames", "equations", (1, 2)),
+             ("points", "frames", "solution", (2,)))  # fmt: skip
+    named = {"frames": "frames of 64 beads", "points": "inducing points", "asked": "inducing points",
+             "equations": "one pass over the data / s", "solution": "strengths and coefficients / s"}  # fmt: skip
+    for axes, (x, other, y, powers) in zip(panels, shown, strict=True):
+        for kind, colour in zip(sorted({row[other] for row in rows}), colours, strict=False):
+            line = sorted((row[x], row[y]) for row in rows if row[other] == kind)
+            most = "at most " if other == "asked" else ""
+            axes.loglog(*zip(*line, strict=True), "o-", color=colour, label=f"{most}{kind:g} {named[other]}")
         ends = np.array(sorted({row[x] for row in rows}), float)[[0, -1]]
-        least = min(row["equations"] for row in rows)
-        for power in (1, 2) if x == "points" else (1,):
+        least = min(row[y] for row in rows)
+        for power in powers:
             axes.loglog(ends, 0.7 * least * (ends / ends[0]) ** power, ":", color="0.4", lw=1)
             axes.annotate(
                 f"as {x}" + ("²" if power == 2 else ""), (ends[1], 0.7 * least * (ends[1] / ends[0]) ** power),
                 ha="right", va="top", color="0.3", fontsize=9,
             )  # fmt: skip
-        ticks = sorted({row[x] for row in rows})
+        ticks = [50, 100, 200, 400]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
-        axes.set_xlabel({"frames": "frames of 64 beads", "points": "inducing points"}[x])
-        axes.legend(frameon=False)
+        axes.set_xlabel(named[x])
+        axes.set_ylabel(named[y])
+        axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("one pass over the data / processor seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, metadata={"Date": None})
 
