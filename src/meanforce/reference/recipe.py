@@ -23,7 +23,9 @@ class ReferenceRun(BaseModel):
     interval: float = Field(1.0, gt=0, description="time between stored frames (ps)")
     equilibration: float = Field(100.0, ge=0, description="time before the recording starts (ps)")
     timestep: float | None = Field(None, gt=0, description="time step (ps); none: what suits the system and interval")
-    friction: float = Field(1.0, gt=0, description="Langevin friction (1/ps)")
+    friction: float = Field(
+        1.0, gt=0, description="Langevin friction (1/ps); 0.2 where motion is to be learned: 1 slows water by a sixth"
+    )
     seed: int = Field(1, ge=0, description="seed of every random number of the run")
     virial: bool = Field(True, description="store the molecular virial of periodic systems (two energies a frame)")
     precision: Literal["single", "double"] = Field("single", description="of stored positions and forces")
