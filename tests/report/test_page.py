@@ -1,8 +1,12 @@
 import dataclasses
+import re
 
+import numpy as np
 import pytest
 
+from meanforce.observables.base import Curve
 from meanforce.report import page
+from meanforce.report.figures import Series, overlay
 from meanforce.report.sections import Report, Section, Table, Verdict
 
 
@@ -57,3 +61,11 @@ def test_mistakes_are_named(report):
         page.render(twice)
     with pytest.raises(ValueError, match="2 cells under 1 headings"):
         Table("t", ("a",), (("b", "c"),))
+
+
+def test_a_narrow_axis_keeps_every_place_of_its_numbers():
+    r = np.linspace(0.110, 0.135, 51)
+    bond = Curve("bond", r, np.exp(-(((r - 0.122) / 0.003) ** 2)), np.full(51, 0.01), "r / nm", "density / nm⁻¹")
+    drawn = overlay([Series(bond, "atoms", "reference"), Series(bond, "model", "model")], "A bond", "").svg
+    assert all(f">{place}<" in drawn for place in ("0.115", "0.120", "0.125", "0.130"))
+    assert not re.search(r' d="[^"]*\d\.\d{3}', drawn)  # lines need no more than two places

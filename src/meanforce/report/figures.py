@@ -345,7 +345,8 @@ def _svg(drawing, title: str, description: str) -> str:
     svg = re.sub(r'<g id="((?:data|band) [a-z]+)">', r'<g class="\1">', svg)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
-    svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
+    shorter = lambda tag: re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0])  # places of lines, not the numbers people read
+    svg = re.sub(r"<[^>]*>", shorter, svg)
     for role, stand_in in STAND_INS.items():
         svg = svg.replace(stand_in, f"var(--{role})")
     key = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
