@@ -51,6 +51,7 @@ def finished(tmp_path_factory) -> Path:
         time.sleep(0.01)
     begun.send_signal(signal.SIGKILL)
     begun.communicate()
+    assert begun.returncode == -signal.SIGKILL and not (home / "run" / "model.mf").exists()
     done = command(home, "run", "held.yaml", "--folder", "run", "--resume")
     _, told = done.communicate()
     assert done.returncode == 0, told
